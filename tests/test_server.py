@@ -1,0 +1,193 @@
+"""server.py, in memory and as a process of its own under a client that is not FastMCP's."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT, ROOT, log_connections
+from fastmcp import Client
+from fastmcp.exceptions import McpError, ToolError
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.types import (
+    CreateMessageResult,
+    ErrorData,
+    ImageContent,
+    SamplingCapability,
+    TextContent,
+)
+
+import server
+
+DOCUMENT = (ROOT / "sample.txt").read_text(encoding="utf-8")
+
+
+class Recorder:
+    """A client's handler that keeps the requests and gives one answer."""
+
+    def __init__(self, answer):
+        self.requests = []
+        self.answer = answer
+
+    def __call__(self, messages, params, ctx):
+        self.requests.append(params)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def summarize(document: str, handler: Recorder | None) -> str:
+    async with Client(server.mcp, sampling_handler=handler) as client:
+        result = await client.call_tool("summarize_document", {"document_text": document})
+    return result.data
+
+
+async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document():
+    handler = Recorder("fine")
+    await summarize(DOCUMENT, handler)
+    (request,) = handler.requests
+    assert request.model_dump(exclude_none=True) == {
+        "messages": [
+            {
+                "role": "user",
+                "content": {
+                    "type": "text",
+                    "text": "Summarize the following document:\n\n" + DOCUMENT,
+                },
+            }
+        ],
+        "systemPrompt": "You are an expert summarizer. "
+        "Find the key ideas of a document and state them clearly and briefly.",
+        "temperature": 0.7,
+        "maxTokens": 300,
+        "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
+    }
+
+
+async def test_the_summary_stands_stripped_below_a_line_of_its_own():
+    assert await summarize(DOCUMENT, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
+
+
+async def test_one_tool_with_one_argument_and_a_description():
+    async with Client(server.mcp) as client:
+        (tool,) = await client.list_tools()
+        assert client.initialize_result.serverInfo.name == "Document Assistant"
+    assert tool.name == "summarize_document"
+    assert tool.inputSchema["required"] == ["document_text"]
+    assert tool.inputSchema["properties"] == {"document_text": {"type": "string"}}
+    assert "tool error if the document is blank" in " ".join(tool.description.split())
+
+
+def image() -> CreateMessageResult:
+    content = ImageContent(type="image", data="AAAA", mimeType="image/png")
+    return CreateMessageResult(role="assistant", model="painter", content=content)
+
+
+NO_TEXT = "Sampling failed: the completion holds no text"
+
+
+EMPTY = "The document is empty: there is nothing to summarize"
+DENIAL = ValueError("I would rather not")
+REJECTION = McpError(ErrorData(code=-1, message="User rejected sampling request"))
+
+
+@pytest.mark.parametrize(
+    ("document", "handler", "words", "requests"),
+    [
+        ("", Recorder("fine"), EMPTY, 0),
+        (" \n\t", Recorder("fine"), EMPTY, 0),
+        (DOCUMENT, None, "Sampling failed: Client does not support sampling", 0),
+        (DOCUMENT, Recorder(DENIAL), "Sampling failed: I would rather not", 1),
+        (DOCUMENT, Recorder(REJECTION), "Sampling failed: User rejected sampling request", 1),
+        (DOCUMENT, Recorder(""), NO_TEXT, 1),
+        (DOCUMENT, Recorder(" \n"), NO_TEXT, 1),
+        (DOCUMENT, Recorder(image()), NO_TEXT, 1),
+    ],
+    ids=["empty", "blank", "cannot sample", "denies", "rejects", "no text", "blank text", "image"],
+)
+async def test_what_fails_is_a_tool_error_told_on_one_line(
+    document, handler, words, requests, capfd
+):
+    with pytest.raises(ToolError) as error:
+        await summarize(document, handler)
+    assert str(error.value) == words
+    assert len(handler.requests if handler else []) == requests
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "Error calling tool 'summarize_document'" in line
+
+
+def test_its_code_imports_fastmcp_alone_and_opens_nothing():
+    tree = ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert modules == {"fastmcp", "fastmcp.exceptions"}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
+    assert not names & {"open", "exec", "eval", "print", "__import__"}
+
+
+async def test_it_works_under_the_sdk_s_own_client_from_any_folder(tmp_path: Path):
+    log = tmp_path / "stderr.txt"
+    parameters = StdioServerParameters(
+        command=sys.executable, args=[str(ROOT / "server.py")], cwd=tmp_path
+    )
+
+    async def sampling_callback(context, params):
+        content = TextContent(type="text", text=f"{params.maxTokens} tokens")
+        return CreateMessageResult(role="assistant", model="mine", content=content)
+
+    with log.open("w", encoding="utf-8") as errlog:
+        async with (
+            stdio_client(parameters, errlog=errlog) as streams,
+            ClientSession(
+                *streams,
+                sampling_callback=sampling_callback,
+                sampling_capabilities=SamplingCapability(),
+            ) as session,
+        ):
+            await session.initialize()
+            result = await session.call_tool("summarize_document", {"document_text": DOCUMENT})
+    assert result.content[0].text == "Summary:\n300 tokens"
+    assert not result.isError
+
+
+def test_stdout_holds_the_protocol_alone_and_nothing_is_connected_to(tmp_path: Path):
+    hooks, connections = log_connections(tmp_path)
+    requests = [
+        {
+            "id": 1,
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "a foreign client", "version": "1"},
+            },
+        },
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+    ]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "server.py")],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, **hooks, "COLUMNS": "200"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        for request in requests:
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}) + "\n")
+        process.stdin.flush()
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        rest, stderr = process.communicate(timeout=30)
+    assert [answer["id"] for answer in answers] == [1, 2]
+    assert answers[0]["result"]["protocolVersion"] == "2025-11-25"
+    assert answers[0]["result"]["serverInfo"]["name"] == "Document Assistant"
+    assert [tool["name"] for tool in answers[1]["result"]["tools"]] == ["summarize_document"]
+    assert rest == ""
+    (line,) = stderr.splitlines()  # no banner
+    assert "Starting MCP server 'Document Assistant' with transport 'stdio'" in line
+    assert connections.read_text(encoding="utf-8") == ""
+    assert process.returncode == 0
