@@ -17,8 +17,8 @@ from fastmcp.client.sampling import RequestContext, SamplingMessage, SamplingPar
 from fastmcp.exceptions import McpError
 from mcp.types import ModelPreferences
 
-# LiteLLM reads these two when it is imported: it then takes its price list from the package,
-# not from the network, and loads no .env that it happens to find above its own folder.
+# LiteLLM reads these two when it is imported. With them it takes its price list from its own
+# package, not from the network, and does not search the folders above it for a .env to load.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LITELLM_MODE"] = "PRODUCTION"
 
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
 
 MODELS = ["gpt-4o", "gpt-4o-mini"]  # what this client is willing to pay for, the default first
-MODEL_TIMEOUT = 120  # seconds for the answer to one sampling request, retries included
+MODEL_TIMEOUT = 120  # seconds for one sampling request, with the retries that LiteLLM makes
 SERVER_TIMEOUT = 30  # seconds for the server's own part: to start, and to handle the call
 
 
@@ -41,8 +41,8 @@ def choose_model(preferences: ModelPreferences | None) -> str:
     Hints are tried in order, each as a substring of those names. They are advice, not orders.
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling#model-preferences
     """
-    hints = (preferences and preferences.hints) or []
-    for hint in hints:
+    hints = preferences.hints if preferences else None
+    for hint in hints or []:
         for model in MODELS:
             if hint.name and hint.name in model:
                 return model
@@ -58,7 +58,7 @@ async def sampling_handler(
     for a request beyond text, RuntimeError for a model that fails, stalls or returns no text.
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
     """
-    # This client has declared `sampling` but not `sampling.tools`, so it must refuse tools.
+    # This client declares `sampling` but not `sampling.tools`, so it must refuse tools.
     if params.tools is not None or params.toolChoice is not None:
         raise ValueError("this client samples without tools")
     chat = [{"role": "system", "content": params.systemPrompt}] if params.systemPrompt else []
@@ -96,22 +96,23 @@ async def sampling_handler(
     except Exception as error:
         # The provider's words may hold a piece of the key, so they stay on this side: the
         # person at the client reads them, the server learns the kind of failure.
-        words = str(error) or f"no answer within {MODEL_TIMEOUT} seconds"
+        words = str(error) or f"no answer within {MODEL_TIMEOUT} seconds"  # a TimeoutError is empty
         if api_key:
             words = words.replace(api_key, "***")
         print(f"The model call failed: {shorten(words, 500)}", file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
 
     # Content is None for a refusal, and the choices may be empty. A handler must not return
-    # None: the SDK could not send it, and the server would wait for ever.
+    # None: the SDK could not send that, and the call would hang.
     text = completion.choices[0].message.content if completion.choices else None
     if text is None or not text.strip():
         raise RuntimeError("the client's model returned no text")
     return text
 
 
-# A path to a Python script makes the client start it as a subprocess and speak over stdio.
-# A sampling_handler makes it declare the capability `sampling` in the handshake.
+# A path to a Python script makes the client start it as a subprocess and speak over stdio. The
+# subprocess is handed PATH, HOME and a few more variables, but not the rest, and so not the key.
+# A sampling_handler makes the client declare the capability `sampling` in the handshake.
 client = Client(
     HERE / "server.py",
     sampling_handler=sampling_handler,
@@ -148,7 +149,7 @@ if __name__ == "__main__":
         asyncio.run(main())
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # every failure ends here, in one line
+    except Exception as error:  # whatever failed, the last line says what
         message = " ".join(str(error).split())
         if isinstance(error, McpError | RuntimeError):
             message = f"server.py did not start, or gave no answer: {message}"

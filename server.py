@@ -15,16 +15,16 @@ async def summarize_document(document_text: str, ctx: Context) -> str:
     """Summarize a document with the language model of the client that calls this tool.
 
     document_text is the whole document, as plain text. The answer is the line "Summary:"
-    and below it the model's words, at most 300 tokens of them. The call fails with a tool
-    error if the document is blank, or if the client cannot sample, refuses, or has no text
-    to give.
+    and below it the words of the model, which is asked for at most 300 tokens. The call fails
+    with a tool error if the document is blank, or if the client cannot sample, refuses, or
+    has no text to give.
     """
     if not document_text.strip():
         raise ToolError("The document is empty: there is nothing to summarize")
 
-    # From here the direction is inverted: the server sends the client a request,
-    # sampling/createMessage, and waits. The client decides whether, and with which model,
-    # it is answered. model_preferences is a hint and max_tokens a wish, not an order.
+    # From here the direction is inverted: over ctx, which FastMCP supplies, the server sends
+    # the client that called it a request, sampling/createMessage, and waits. The client decides
+    # whether to answer. It may sample fewer tokens, and another model: the name is sent as a hint.
     try:
         completion = await ctx.sample(
             f"Summarize the following document:\n\n{document_text}",

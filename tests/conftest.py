@@ -142,6 +142,34 @@ def check_no_server(project: Path) -> None:
         time.sleep(0.05)
 
 
+def greet(command: list[str], cwd: Path, env: dict[str, str]) -> Run:
+    """Start the server as a foreign client would, check its answers, return what else came."""
+    initialize = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"sampling": {}},
+        "clientInfo": {"name": "a foreign client", "version": "1"},
+    }
+    requests = [
+        {"id": "a", "method": "initialize", "params": initialize},
+        {"method": "notifications/initialized"},
+        {"id": "b", "method": "tools/list"},
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8"
+    ) as process:
+        for request in requests:
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}) + "\n")
+        process.stdin.flush()
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        rest, stderr = process.communicate(timeout=30)
+    assert [answer["id"] for answer in answers] == ["a", "b"]
+    assert answers[0]["result"]["protocolVersion"] == "2025-11-25"
+    assert answers[0]["result"]["serverInfo"]["name"] == "Document Assistant"
+    assert [tool["name"] for tool in answers[1]["result"]["tools"]] == ["summarize_document"]
+    return Run(process.returncode, rest, stderr)
+
+
 def completion(content: str | None, finish_reason: str = "stop") -> dict:
     """A chat completion as the OpenAI API answers it."""
     message = {"role": "assistant", "content": content, "refusal": None}

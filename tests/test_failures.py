@@ -65,6 +65,7 @@ def trickle(request: Request) -> Response:
 MODEL_FAILURES = {
     # case: (answer, calls, last line, words on the client's stderr)
     "401": (provider_error(401), 1, f"{FAILED} (AuthenticationError): check OPENAI_API_KEY", "***"),
+    "404": (provider_error(404), 1, f"{FAILED} (NotFoundError)", "***"),
     "429": (provider_error(429), 3, f"{FAILED} (RateLimitError)", "***"),
     "500": (provider_error(500), 3, f"{FAILED} (InternalServerError)", "***"),
     "dropped": (drop, 3, f"{FAILED} (InternalServerError)", "Connection error"),
@@ -227,21 +228,30 @@ def test_two_documents(project: Path, run_here):
     assert run.stderr == "Error: usage: client.py [FILE]\n"
 
 
-BROKEN_SERVERS = {
-    "a syntax error": "def broken(:\n",
-    "an end at once": "",
-    "a word on stdout, then the end": "print('hello', flush=True)\n",
-}
-
-
-@pytest.mark.parametrize("case", BROKEN_SERVERS)
-def test_a_server_that_cannot_start(case: str, project: Path, httpserver, run_here):
-    (project / "server.py").write_text(BROKEN_SERVERS[case], encoding="utf-8")
+@pytest.mark.parametrize("source", ["def broken(:\n", ""], ids=["a syntax error", "empty"])
+def test_a_server_that_cannot_start(source: str, project: Path, httpserver, run_here):
+    (project / "server.py").write_text(source, encoding="utf-8")
     run = run_here(**with_key(httpserver))
     run.check_failure()
     assert run.error == f"{NO_SERVER}Connection closed"
     assert calls(httpserver) == 0
     check_no_server(project)
+
+
+def test_a_server_that_breaks_the_protocol_in_a_process_of_its_own(project: Path):
+    """The SDK logs this with a traceback, and with it pydantic's account of the line."""
+    (project / "server.py").write_text("print('hello', flush=True)\n", encoding="utf-8")
+    run = run_client(project)
+    run.check_failure()
+    assert run.stderr == f"{NO_SERVER}Connection closed\n"
+    check_no_server(project)
+
+
+def test_an_error_of_several_lines_ends_in_one(project: Path, run_here):
+    edit(project / "server.py", "    try:\n", '    raise ToolError("one\\n  two")\n    try:\n')
+    run = run_here()
+    run.check_failure()
+    assert run.error == "Error: one two"
 
 
 SILENT = "import time\ntime.sleep(60)\n"

@@ -21,6 +21,7 @@ from conftest import (
     check_no_server,
     completion,
     edit,
+    greet,
     servers,
 )
 from fastmcp import Client, Context, FastMCP
@@ -71,8 +72,10 @@ def test_the_commands_work_in_their_order_without_a_key(clone: Path):
         "uv run client.py",
         "uv run pytest",
         "cp .env.example .env",
-        "uv run client.py my-document.txt",
+        "uv run client.py",
     ]
+    assert "`uv run client.py my-document.txt`" in README
+    commands[-1] += " my-document.txt"
     for command in commands:
         if command == "uv run pytest":
             continue  # this is it; .ci/run holds it too, see below
@@ -114,7 +117,7 @@ def find(script: str, kind: type, text: str) -> ast.AST:
 ROWS = {
     # words of the row: what its lines must hold, from the first node to the last, and no more
     "The request": [("server.py", ast.Assign, "completion = await ctx.sample(")],
-    "A client that refuses": [("server.py", ast.ExceptHandler, "except (McpError, ValueError)")],
+    "Where the client refuses": [("server.py", ast.ExceptHandler, "except (McpError, ValueError)")],
     "How hints become a model": [("client.py", ast.FunctionDef, "def choose_model")],
     "The handler that answers": [("client.py", ast.AsyncFunctionDef, "async def sampling_handler")],
     "Where the key is read": [("client.py", ast.Assign, "api_key = os.getenv")],
@@ -167,6 +170,7 @@ def test_the_messages_are_those_of_the_program():
         NO_KEY,
         MODEL_FAILURES["401"][2],
         MODEL_FAILURES["429"][2],
+        MODEL_FAILURES["404"][2],
         MODEL_FAILURES["500"][2],
         f"{FAILED} (TimeoutError)",
         NO_TEXT,
@@ -181,42 +185,14 @@ def test_the_messages_are_those_of_the_program():
 def test_the_entry_for_other_hosts_starts_the_server(clone: Path, tmp_path: Path):
     (entry,) = json.loads(blocks("json")[0])["mcpServers"].values()
     args = [arg.replace("/path/to/sampling-mcp", str(clone)) for arg in entry["args"]]
-    initialize = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {"sampling": {}},
-        "clientInfo": {"name": "a foreign client", "version": "1"},
-    }
-    requests = [
-        {"id": "a", "method": "initialize", "params": initialize},
-        {"method": "notifications/initialized"},
-        {"id": "b", "method": "tools/list"},
-    ]
-    with subprocess.Popen(
-        [entry["command"], *args],
-        cwd=tmp_path,
-        env=uv_environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        encoding="utf-8",
-    ) as process:
-        for request in requests:
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}) + "\n")
-        process.stdin.flush()
-        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
-        process.stdin.close()
-    assert first["id"] == "a" and first["result"]["protocolVersion"] == "2025-06-18"
-    assert second["id"] == "b" and second["result"]["tools"][0]["name"] == "summarize_document"
+    greet([entry["command"], *args], tmp_path, uv_environment())
     check_no_server(clone)
 
 
 def test_two_lines_lead_to_another_provider(project: Path, httpserver: HTTPServer, run_here):
-    models, api_key = blocks("python")[0].splitlines()
-    source = (ROOT / "client.py").read_text(encoding="utf-8")
-    for new in (models, api_key):
-        start = new.split("=")[0] + "="
-        (old,) = [line for line in source.splitlines() if line.startswith(start)]
-        edit(project / "client.py", old + "\n", new + "\n")
+    models, api_key = re.findall(r"as in `(.+?)`", SECTIONS["Use the parts elsewhere"])
+    edit(project / "client.py", 'MODELS = ["gpt-4o", "gpt-4o-mini"]', models)
+    edit(project / "client.py", 'api_key = os.getenv("OPENAI_API_KEY", "").strip()', api_key)
     answer = {
         "id": "msg_1",
         "type": "message",
@@ -301,7 +277,7 @@ async def test_a_handler_that_returns_a_string_is_reported_under_a_name_of_fastm
 
     async with Client(probe, sampling_handler=lambda *request: "Hi") as client:
         assert (await client.call_tool("which_model")).data == "fastmcp-slim"
-    assert "reports `fastmcp-slim` as the model" in SECTIONS["Caveats"]
+    assert "reports `fastmcp-slim` to the server as the model" in SECTIONS["Caveats"]
 
 
 async def test_the_server_process_outlives_the_block_of_the_client(project: Path):

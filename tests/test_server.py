@@ -1,13 +1,11 @@
 """server.py, in memory and as a process of its own under a client that is not FastMCP's."""
 
 import ast
-import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, log_connections
+from conftest import ENVIRONMENT, ROOT, greet, log_connections
 from fastmcp import Client
 from fastmcp.exceptions import McpError, ToolError
 from mcp import ClientSession, StdioServerParameters
@@ -155,39 +153,10 @@ async def test_it_works_under_the_sdk_s_own_client_from_any_folder(tmp_path: Pat
 
 def test_stdout_holds_the_protocol_alone_and_nothing_is_connected_to(tmp_path: Path):
     hooks, connections = log_connections(tmp_path)
-    requests = [
-        {
-            "id": 1,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": "a foreign client", "version": "1"},
-            },
-        },
-        {"method": "notifications/initialized"},
-        {"id": 2, "method": "tools/list"},
-    ]
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "server.py")],
-        cwd=tmp_path,
-        env={**ENVIRONMENT, **hooks, "COLUMNS": "200"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    ) as process:
-        for request in requests:
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}) + "\n")
-        process.stdin.flush()
-        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
-        rest, stderr = process.communicate(timeout=30)
-    assert [answer["id"] for answer in answers] == [1, 2]
-    assert answers[0]["result"]["protocolVersion"] == "2025-11-25"
-    assert answers[0]["result"]["serverInfo"]["name"] == "Document Assistant"
-    assert [tool["name"] for tool in answers[1]["result"]["tools"]] == ["summarize_document"]
-    assert rest == ""
-    (line,) = stderr.splitlines()  # no banner
+    environment = {**ENVIRONMENT, **hooks, "COLUMNS": "200"}
+    rest = greet([sys.executable, str(ROOT / "server.py")], tmp_path, environment)
+    assert rest.stdout == ""
+    assert rest.status == 0
+    (line,) = rest.stderr.splitlines()  # no banner
     assert "Starting MCP server 'Document Assistant' with transport 'stdio'" in line
     assert connections.read_text(encoding="utf-8") == ""
-    assert process.returncode == 0
