@@ -54,7 +54,7 @@ def trickle(request: Request) -> Response:
     """An answer that never ends and never pauses for long."""
 
     def spaces():
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             yield b" "
             time.sleep(0.05)
@@ -135,7 +135,7 @@ def test_a_model_that_takes_too_long_is_given_up(answer, project, httpserver, ru
     respond(httpserver, answer)
     started = time.monotonic()
     run = run_here(**with_key(httpserver))
-    assert time.monotonic() - started < limit + 5
+    assert time.monotonic() - started < 30  # what trickles would take 60
     run.check_failure()
     assert run.error == f"{FAILED} (TimeoutError)"
     assert f"The model call failed: no answer within {limit} seconds\n" in run.stderr
