@@ -5,6 +5,7 @@ import logging
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ for name in list(os.environ):
 ENVIRONMENT = dict(os.environ)
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 os.environ["FASTMCP_ENV_FILE"] = os.devnull
+
+# Where a shell starts the tests in the background, Ctrl-C is ignored, and so by every child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def copy_project(folder: Path) -> Path:

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from conftest import (
     KEY,
     NO_KEY,
     ROOT,
     answer_and_watch,
-    check_no_server,
     with_key,
 )
 from nbclient import NotebookClient
@@ -63,11 +63,27 @@ def files(folder: Path) -> dict[str, bytes]:
 def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     before, started = files(folder), time.monotonic()
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=60, resources=resources).execute()
+    NotebookClient(
+        notebook, timeout=60, resources=resources, on_cell_executed=check_no_server_is_left
+    ).execute()
     assert time.monotonic() - started < 90
     assert files(folder) == before
-    check_no_server(folder)
     return notebook
+
+
+def check_no_server_is_left(**cell: object) -> None:
+    """After each cell: the kernel, which is no script, runs on, but nothing that it started."""
+    deadline = time.monotonic() + 5
+    while scripts := [p for p in psutil.Process().children(recursive=True) if runs_a_script(p)]:
+        assert time.monotonic() < deadline, f"left behind: {scripts}"
+        time.sleep(0.05)
+
+
+def runs_a_script(process: psutil.Process) -> bool:
+    try:
+        return any(word.endswith(".py") for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def outputs(notebook: nbformat.NotebookNode) -> list[list[tuple[str, str]]]:
