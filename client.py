@@ -70,7 +70,7 @@ async def sampling_handler(
             texts.append(block.text)
         chat.append({"role": message.role, "content": "\n".join(texts)})
 
-    # By the specification a human should be able to see, change and deny the request: here.
+    # Here, says the specification, a human should see, change or deny it. This example has none.
     model = choose_model(params.modelPreferences)
     print(f"Model: {model}")
     print(f"Temperature: {params.temperature}")

@@ -24,7 +24,7 @@ async def summarize_document(document_text: str, ctx: Context) -> str:
 
     # From here the direction is inverted: over ctx, which FastMCP supplies, the server sends
     # the client that called it a request, sampling/createMessage, and waits. The client decides
-    # whether to answer. It may sample fewer tokens, and another model: the name is sent as a hint.
+    # whether to answer. It may use fewer tokens, or another model: the name is only a hint.
     try:
         completion = await ctx.sample(
             f"Summarize the following document:\n\n{document_text}",

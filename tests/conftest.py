@@ -32,6 +32,9 @@ ENVIRONMENT = dict(os.environ)
 os.environ["PYTHON_DOTENV_DISABLED"] = "1"
 os.environ["FASTMCP_ENV_FILE"] = os.devnull
 
+# In a clone of the project, uv takes the environment of the tests, and no network.
+UV = {"UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_OFFLINE": "1"}
+
 # Where a shell starts the tests in the background, Ctrl-C is ignored, and so by every child.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -48,6 +51,20 @@ def copy_project(folder: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return copy_project(tmp_path)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project as a reader has it after `git clone`, but for its tests."""
+    clone = tmp_path.resolve() / "clone"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    shutil.copy(ROOT / ".env.example", clone)
+    return clone
+
+
+def write_env(folder: Path, variables: dict[str, str]) -> None:
+    lines = [f"{name}={value}\n" for name, value in variables.items()]
+    (folder / ".env").write_text("".join(lines), encoding="utf-8")
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -139,11 +156,15 @@ def servers(project: Path) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if script in (p.info["cmdline"] or [])]
 
 
-def check_no_server(project: Path) -> None:
-    deadline = time.monotonic() + 5
-    while left := servers(project):
-        assert time.monotonic() < deadline, f"left behind: {left}"
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
         time.sleep(0.05)
+
+
+def check_no_server(project: Path) -> None:
+    wait_until(lambda: not servers(project), seconds=5)
 
 
 def greet(command: list[str], cwd: Path, env: dict[str, str]) -> Run:
@@ -187,6 +208,10 @@ def completion(content: str | None, finish_reason: str = "stop") -> dict:
     }
 
 
+def answer(content: str) -> Response:
+    return Response(json.dumps(completion(content)), mimetype="application/json")
+
+
 def with_key(httpserver: HTTPServer) -> dict[str, str]:
     """The variables that lead LiteLLM to the stand-in."""
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": httpserver.url_for("/v1")}
@@ -201,11 +226,11 @@ def answer_and_watch(httpserver: HTTPServer, project: Path, content: str) -> lis
     """Answer every call with content. The list fills with the server's environments meanwhile."""
     environments: list[dict[str, str]] = []
 
-    def answer(request: Request) -> Response:
+    def watch(request: Request) -> Response:
         environments.extend(server.environ() for server in servers(project))
-        return Response(json.dumps(completion(content)), mimetype="application/json")
+        return answer(content)
 
-    httpserver.expect_request(CHAT, method="POST").respond_with_handler(answer)
+    httpserver.expect_request(CHAT, method="POST").respond_with_handler(watch)
     return environments
 
 
@@ -247,12 +272,11 @@ def shared_run(folder: Path, **env: str) -> SharedRun:
     project = copy_project(folder)
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / ".env").write_text("OPENAI_API_KEY=sk-elsewhere\n", encoding="utf-8")
+    write_env(elsewhere, {"OPENAI_API_KEY": "sk-elsewhere"})
     hooks, log = log_connections(folder)
     with HTTPServer() as httpserver:
         server_environments = answer_and_watch(httpserver, project, f"\n{SUMMARY}\n")
-        lines = [f"{name}={value}\n" for name, value in with_key(httpserver).items()]
-        (project / ".env").write_text("".join(lines), encoding="utf-8")
+        write_env(project, with_key(httpserver))
         run = run_client(project, cwd=elsewhere, **hooks, **env)
         return SharedRun(
             **vars(run),

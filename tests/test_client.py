@@ -1,7 +1,5 @@
 """client.py's parts, over real HTTP to a stand-in for the OpenAI API."""
 
-from pathlib import Path
-
 import pytest
 from conftest import CHAT, KEY, NO_KEY, ROOT, calls, completion, with_key
 from fastmcp.client.transports import PythonStdioTransport
@@ -198,6 +196,6 @@ def test_the_scripts_stay_short(script: str, limit: int):
 
 
 def test_the_sample_is_an_essay_with_the_dashes_and_quotes_of_real_prose():
-    sample_text = Path(ROOT / "sample.txt").read_text(encoding="utf-8")
+    sample_text = (ROOT / "sample.txt").read_text(encoding="utf-8")
     assert 2700 <= len(sample_text) <= 3300
     assert all(mark in sample_text for mark in "—“”")

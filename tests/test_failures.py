@@ -1,6 +1,5 @@
 """Every failure by its real cause: an error all the way up, told in one line, nothing left."""
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ import pytest
 from conftest import (
     CHAT,
     KEY,
+    answer,
     calls,
     check_no_server,
     completion,
@@ -21,6 +21,7 @@ from conftest import (
     run_client,
     servers,
     start_client,
+    wait_until,
     with_key,
 )
 from pytest_httpserver import HTTPServer
@@ -35,10 +36,6 @@ def provider_error(status: int) -> Response:
     """An error as a provider words it, with the whole key in it, which OpenAI would mask."""
     words = f"Incorrect API key provided: {KEY}. Organization: org-acme."
     return Response(f'{{"error": {{"message": "{words}"}}}}', status, mimetype="application/json")
-
-
-def good_answer() -> Response:
-    return Response(json.dumps(completion("In the end, fine.")), mimetype="application/json")
 
 
 def page(status: int) -> Response:
@@ -63,7 +60,7 @@ def trickle(request: Request) -> Response:
 
 
 MODEL_FAILURES = {
-    # case: (answer, calls, last line, words on the client's stderr)
+    # case: (response, calls, last line, words on the client's stderr)
     "401": (provider_error(401), 1, f"{FAILED} (AuthenticationError): check OPENAI_API_KEY", "***"),
     "404": (provider_error(404), 1, f"{FAILED} (NotFoundError)", "***"),
     "429": (provider_error(429), 3, f"{FAILED} (RateLimitError)", "***"),
@@ -79,20 +76,20 @@ MODEL_FAILURES = {
 }
 
 
-def respond(httpserver: HTTPServer, answer) -> None:
+def respond(httpserver: HTTPServer, response) -> None:
     expectation = httpserver.expect_request(CHAT, method="POST")
-    if isinstance(answer, dict):
-        expectation.respond_with_json(answer)
-    elif isinstance(answer, Response):
-        expectation.respond_with_response(answer)
+    if isinstance(response, dict):
+        expectation.respond_with_json(response)
+    elif isinstance(response, Response):
+        expectation.respond_with_response(response)
     else:
-        expectation.respond_with_handler(answer)
+        expectation.respond_with_handler(response)
 
 
 @pytest.mark.parametrize("case", MODEL_FAILURES)
 def test_a_failure_of_the_model(case: str, project: Path, httpserver: HTTPServer, run_here):
-    answer, times, last_line, words = MODEL_FAILURES[case]
-    respond(httpserver, answer)
+    response, times, last_line, words = MODEL_FAILURES[case]
+    respond(httpserver, response)
     run = run_here(**with_key(httpserver))
     run.check_failure()
     assert run.error == last_line
@@ -127,12 +124,12 @@ def test_an_address_that_nobody_listens_at(project: Path, run_here):
     check_no_server(project)
 
 
-@pytest.mark.parametrize("answer", [trickle, provider_error(429)], ids=["trickle", "retries"])
-def test_a_model_that_takes_too_long_is_given_up(answer, project, httpserver, run_here):
+@pytest.mark.parametrize("response", [trickle, provider_error(429)], ids=["trickle", "retries"])
+def test_a_model_that_takes_too_long_is_given_up(response, project, httpserver, run_here):
     """The time counts for all of it: what trickles in, and every retry."""
-    limit = 2 if answer is trickle else 0.2
+    limit = 2 if response is trickle else 0.2
     edit(project / "client.py", "MODEL_TIMEOUT = 120  #", f"MODEL_TIMEOUT = {limit}  #")
-    respond(httpserver, answer)
+    respond(httpserver, response)
     started = time.monotonic()
     run = run_here(**with_key(httpserver))
     assert time.monotonic() - started < 30  # what trickles would take 60
@@ -147,12 +144,12 @@ def test_a_model_that_takes_too_long_is_given_up(answer, project, httpserver, ru
 def test_passing_trouble_is_survived(case: str, project: Path, httpserver: HTTPServer, run_here):
     trouble = MODEL_FAILURES[case][0]
 
-    def answer(request: Request) -> Response:
+    def recover(request: Request) -> Response:
         if calls(httpserver) == 0:
             return trouble if isinstance(trouble, Response) else trouble(request)
-        return good_answer()
+        return answer("In the end, fine.")
 
-    respond(httpserver, answer)
+    respond(httpserver, recover)
     run = run_here(**with_key(httpserver))
     assert run.status == 0
     assert "\nSummary:\nIn the end, fine.\n" in run.stdout
@@ -285,7 +282,7 @@ def test_a_server_that_dies_during_the_call(project: Path, httpserver: HTTPServe
     def kill(request: Request) -> Response:
         (server,) = servers(project)
         server.kill()
-        return good_answer()
+        return answer("Too late.")
 
     respond(httpserver, kill)
     run = run_client(project, **with_key(httpserver))
@@ -323,10 +320,7 @@ def test_a_client_that_is_stopped_leaves_no_server(sent, status, project, httpse
 def test_ctrl_c_before_the_server_has_answered(project: Path):
     (project / "server.py").write_text(SILENT, encoding="utf-8")
     process = start_client(project)
-    deadline = time.monotonic() + 60
-    while not servers(project):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: bool(servers(project)), seconds=60)
     process.send_signal(signal.SIGINT)
     finish(process).check_failure(130)
     check_no_server(project)

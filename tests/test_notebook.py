@@ -4,8 +4,6 @@ import copy
 import itertools
 import json
 import re
-import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -16,8 +14,11 @@ from conftest import (
     KEY,
     NO_KEY,
     ROOT,
+    UV,
     answer_and_watch,
+    wait_until,
     with_key,
+    write_env,
 )
 from nbclient import NotebookClient
 from pytest_httpserver import HTTPServer
@@ -41,18 +42,12 @@ sys.stderr.fileno = fileno
 """
 
 
-@pytest.fixture
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clean copy of the project, in which `uv run` takes the environment of the tests."""
-    clone = tmp_path.resolve() / "clone"
-    left_out = shutil.ignore_patterns(".*", "__pycache__", "tests")
-    shutil.copytree(ROOT, clone, ignore=left_out)
-    shutil.copy(ROOT / ".env.example", clone)
-    monkeypatch.setenv("UV_PROJECT_ENVIRONMENT", sys.prefix)
-    monkeypatch.setenv("UV_OFFLINE", "1")
+@pytest.fixture(autouse=True)
+def environment_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PYTHON_DOTENV_DISABLED", "FASTMCP_ENV_FILE"):
         monkeypatch.delenv(name)
-    return clone
+    for name, value in UV.items():
+        monkeypatch.setenv(name, value)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -73,10 +68,9 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
 
 def check_no_server_is_left(**cell: object) -> None:
     """After each cell: the kernel, which is no script, runs on, but nothing that it started."""
-    deadline = time.monotonic() + 5
-    while scripts := [p for p in psutil.Process().children(recursive=True) if runs_a_script(p)]:
-        assert time.monotonic() < deadline, f"left behind: {scripts}"
-        time.sleep(0.05)
+    wait_until(
+        lambda: not any(map(runs_a_script, psutil.Process().children(recursive=True))), seconds=5
+    )
 
 
 def runs_a_script(process: psutil.Process) -> bool:
@@ -117,11 +111,10 @@ def test_without_a_key_the_outputs_are_those_that_are_committed(clone: Path):
 
 
 def test_with_a_key_and_a_stderr_without_a_file_the_model_is_called(
-    clone: Path, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+    clone: Path, httpserver: HTTPServer
 ):
     answer_and_watch(httpserver, clone, "A summary from the stand-in.")
-    lines = [f"{name}={value}\n" for name, value in with_key(httpserver).items()]
-    (clone / ".env").write_text("".join(lines), encoding="utf-8")
+    write_env(clone, with_key(httpserver))
     notebook = copy.deepcopy(NOTEBOOK)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_FILENO))
     text = text_of(run(notebook, clone))

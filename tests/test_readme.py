@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from conftest import (
     NO_KEY,
     ROOT,
     SUMMARY,
+    UV,
     SharedRun,
     check_no_server,
     completion,
@@ -34,18 +34,6 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE 
 
 def blocks(language: str, text: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def uv_environment() -> dict[str, str]:
-    """In a copy of the project, `uv` takes the environment of the tests, and no network."""
-    return {**ENVIRONMENT, "UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_OFFLINE": "1"}
-
-
-@pytest.fixture
-def clone(project: Path) -> Path:
-    for name in ("pyproject.toml", "uv.lock", "README.md"):
-        shutil.copy(ROOT / name, project)
-    return project
 
 
 def test_the_sections_stand_in_this_order_and_the_page_is_short():
@@ -84,7 +72,7 @@ def test_the_commands_work_in_their_order_without_a_key(clone: Path):
             shutil.copy(clone / words[1], clone / words[2])
             continue
         run = subprocess.run(
-            words, cwd=clone, env=uv_environment(), capture_output=True, encoding="utf-8"
+            words, cwd=clone, env={**ENVIRONMENT, **UV}, capture_output=True, encoding="utf-8"
         )
         assert run.returncode == 0, run.stderr
         if "client.py" in command:
@@ -185,7 +173,7 @@ def test_the_messages_are_those_of_the_program():
 def test_the_entry_for_other_hosts_starts_the_server(clone: Path, tmp_path: Path):
     (entry,) = json.loads(blocks("json")[0])["mcpServers"].values()
     args = [arg.replace("/path/to/sampling-mcp", str(clone)) for arg in entry["args"]]
-    greet([entry["command"], *args], tmp_path, uv_environment())
+    greet([entry["command"], *args], tmp_path, {**ENVIRONMENT, **UV})
     check_no_server(clone)
 
 

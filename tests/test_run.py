@@ -14,6 +14,7 @@ from conftest import (
     answer_and_watch,
     run_client,
     with_key,
+    write_env,
 )
 from pytest_httpserver import HTTPServer
 
@@ -98,7 +99,7 @@ def test_a_file_with_a_foreign_name_and_the_key_of_the_environment(
     """From the folder of the file; the environment's key wins over .env, and is not handed on."""
     document, summary = "Ein Satz — “drei”.\n東京", "Kurz: 東京 — “été”"
     environments = answer_and_watch(httpserver, project, summary)
-    (project / ".env").write_text("OPENAI_API_KEY=sk-from-the-file\n", encoding="utf-8")
+    write_env(project, {"OPENAI_API_KEY": "sk-from-the-file"})
     (tmp_path / "Überblick 東京.txt").write_text(document, encoding="utf-8")
     run = run_client(project, "Überblick 東京.txt", cwd=tmp_path, **with_key(httpserver))
     assert run.stdout.splitlines() == expected_stdout(summary)
@@ -118,9 +119,7 @@ def test_litellm_loads_no_env_file_of_its_own_finding(
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / "litellm").symlink_to(Path(litellm.__file__).parent)
-    (tmp_path / ".env").write_text(
-        f"OPENAI_API_KEY={KEY}\nOPENAI_BASE_URL={httpserver.url_for('/v1')}\n", encoding="utf-8"
-    )
+    write_env(tmp_path, with_key(httpserver))
     run = run_client(project, PYTHONPATH=str(packages))
     assert NO_KEY in run.stderr
     assert httpserver.log == []

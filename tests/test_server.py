@@ -85,8 +85,6 @@ def image() -> CreateMessageResult:
 
 
 NO_TEXT = "Sampling failed: the completion holds no text"
-
-
 EMPTY = "The document is empty: there is nothing to summarize"
 DENIAL = ValueError("I would rather not")
 REJECTION = McpError(ErrorData(code=-1, message="User rejected sampling request"))
