@@ -1,44 +1,58 @@
-"""The client: it owns the model, the key and the decision.
+"""The client: it has the key, chooses the model and decides what to answer.
 
-`uv run client.py [FILE]` starts server.py as a subprocess, calls its one tool with a document,
-and while that call is open answers the server's request for a completion (sampling).
+Read `sampling_handler` first: it answers the server's request for a completion. `main` is what
+leads to that request: it starts server.py and calls its tool with a document.
 """
 
+import argparse
 import asyncio
-import logging
 import os
 import sys
 from pathlib import Path
-from textwrap import shorten
 
 from dotenv import load_dotenv
 from fastmcp import Client
 from fastmcp.client.sampling import RequestContext, SamplingMessage, SamplingParams
-from fastmcp.exceptions import McpError
+from fastmcp.client.transports import StdioTransport
 from mcp.types import ModelPreferences
 
-# LiteLLM reads these two when it is imported. With them it takes its price list from its own
-# package, not from the network, and does not search the folders above it for a .env to load.
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-os.environ["LITELLM_MODE"] = "PRODUCTION"
-
+# For LiteLLM's import: no price list from the network, and no .env but the one named below.
+os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION")
 import litellm
-from litellm import acompletion
 
-litellm.suppress_debug_info = True  # keep LiteLLM's advertisement out of stdout
+litellm.suppress_debug_info = True  # no advertisement on stdout when a call fails
 
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
 
 MODELS = ["gpt-4o", "gpt-4o-mini"]  # what this client is willing to pay for, the default first
-MODEL_TIMEOUT = 120  # seconds for one sampling request, with the retries that LiteLLM makes
-SERVER_TIMEOUT = 30  # seconds for the server's own part: to start, and to handle the call
+TIMEOUT = 150  # seconds for the whole tool call, the model's time included
+NO_KEY = "OPENAI_API_KEY is not set, so no model was called. Set it in .env, see .env.example."
+
+
+async def sampling_handler(
+    messages: list[SamplingMessage], params: SamplingParams, context: RequestContext
+) -> str:
+    """Answer a server's request sampling/createMessage with the text of a completion.
+
+    RuntimeError refuses it, or reports a failure: the server gets an error with the same words.
+    https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
+    """
+    chat = chat_messages(messages, params)
+    model = choose_model(params.modelPreferences)
+    print("[3] client: is asked for a completion, and chooses a model")
+    print(f"Model: {model}")
+    print(f"Temperature: {params.temperature}")
+    print(f"Max tokens: {params.maxTokens}")
+    # By the specification a person should see, change or deny the request here. None is asked.
+    return await ask_model(model, chat, params)
 
 
 def choose_model(preferences: ModelPreferences | None) -> str:
-    """Choose one of MODELS by the hints in a server's model preferences, else the first.
+    """Choose one of MODELS by the hints in a server's model preferences.
 
-    Hints are tried in order, each as a substring of those names. They are advice, not orders.
+    Hints are tried in order: the first model whose name contains the hint is chosen. If no hint
+    fits, it is the first of MODELS: hints are advice.
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling#model-preferences
     """
     hints = preferences.hints if preferences else None
@@ -49,95 +63,66 @@ def choose_model(preferences: ModelPreferences | None) -> str:
     return MODELS[0]
 
 
-async def sampling_handler(
-    messages: list[SamplingMessage], params: SamplingParams, ctx: RequestContext
-) -> str:
-    """Answer a server's sampling/createMessage request with a completion's text.
-
-    An exception raised here reaches the server as an error with the same words: ValueError
-    for a request beyond text, RuntimeError for a model that fails, stalls or returns no text.
-    https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
-    """
-    # This client declares `sampling` but not `sampling.tools`, so it must refuse tools.
-    if params.tools is not None or params.toolChoice is not None:
-        raise ValueError("this client samples without tools")
-    chat = [{"role": "system", "content": params.systemPrompt}] if params.systemPrompt else []
-    for message in messages:
-        texts = []
-        for block in message.content_as_list:
-            if block.type != "text":
-                raise ValueError(f"this client samples from text only, not from {block.type}")
-            texts.append(block.text)
-        chat.append({"role": message.role, "content": "\n".join(texts)})
-
-    # Here, says the specification, a human should see, change or deny it. This example has none.
-    model = choose_model(params.modelPreferences)
-    print(f"Model: {model}")
-    print(f"Temperature: {params.temperature}")
-    print(f"Max tokens: {params.maxTokens}")
-
+async def ask_model(model: str, chat: list[dict[str, str]], params: SamplingParams) -> str:
+    """Return a completion's text, or NO_KEY. Raises RuntimeError if the model fails."""
     # The key is read here, on the client's side of the wire, and goes to the provider alone.
     api_key = os.getenv("OPENAI_API_KEY", "").strip()
-    # Without one, LiteLLM hands back this sentence, and the round trip runs all the same.
-    stand_in = None if api_key else "OPENAI_API_KEY is not set, so no model was called."
-    if stand_in:
-        print(f"{stand_in} Set it in .env, as .env.example shows.", file=sys.stderr)
-
+    if not api_key:
+        return NO_KEY
     try:
-        async with asyncio.timeout(MODEL_TIMEOUT):
-            completion = await acompletion(
-                model=model,
-                messages=chat,
-                temperature=params.temperature,
-                max_tokens=params.maxTokens,
-                stop=params.stopSequences,
-                api_key=api_key,
-                mock_response=stand_in,
-            )
+        completion = await litellm.acompletion(
+            model=model,
+            messages=chat,
+            temperature=params.temperature,
+            max_tokens=params.maxTokens,
+            stop=params.stopSequences,
+            drop_params=True,  # leave out what this model does not take, such as temperature
+            api_key=api_key,
+        )
     except Exception as error:
-        # The provider's words may hold a piece of the key, so they stay on this side: the
-        # person at the client reads them, the server learns the kind of failure.
-        words = str(error) or f"no answer within {MODEL_TIMEOUT} seconds"  # a TimeoutError is empty
-        if api_key:
-            words = words.replace(api_key, "***")
-        print(f"The model call failed: {shorten(words, 500)}", file=sys.stderr)
+        # The provider's words may hold a piece of the key. They are printed here, on the client's
+        # side; the server is told only the kind of failure.
+        print("The model call failed:", " ".join(str(error).split())[:500], file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
+    if not completion.choices:
+        raise RuntimeError("the client's model returned no text (no choices)")
+    choice = completion.choices[0]
+    # The content may be None, but a handler must never return None: the server would be told that
+    # its request had invalid parameters, and a page of validation errors would be printed here.
+    if not (choice.message.content or "").strip():
+        raise RuntimeError(f"the client's model returned no text ({choice.finish_reason})")
+    return choice.message.content
 
-    # Content is None for a refusal, and the choices may be empty. A handler must not return
-    # None: the SDK could not send that, and the call would hang.
-    text = completion.choices[0].message.content if completion.choices else None
-    if text is None or not text.strip():
-        raise RuntimeError("the client's model returned no text")
-    return text
 
-
-# A path to a Python script makes the client start it as a subprocess and speak over stdio. The
-# subprocess is handed PATH, HOME and a few more variables, but not the rest, and so not the key.
-# A sampling_handler makes the client declare the capability `sampling` in the handshake.
-client = Client(
-    HERE / "server.py",
-    sampling_handler=sampling_handler,
-    init_timeout=SERVER_TIMEOUT,
-    timeout=SERVER_TIMEOUT + MODEL_TIMEOUT,
-)
+def chat_messages(messages: list[SamplingMessage], params: SamplingParams) -> list[dict[str, str]]:
+    """Put a sampling request in the form of a chat. Raises RuntimeError if it is not all text."""
+    # A server may also send tools that the model can ask for, if the client has declared
+    # `sampling.tools`. This one has declared `sampling` alone, and must refuse such a request.
+    if params.tools is not None or params.toolChoice is not None:
+        raise RuntimeError("this client has not declared that its model can use tools")
+    chat = [{"role": "system", "content": params.systemPrompt}] if params.systemPrompt else []
+    for message in messages:
+        for block in message.content_as_list:
+            if block.type != "text":
+                raise RuntimeError(f"this client's model reads text only, not {block.type}")
+        text = "\n".join(block.text for block in message.content_as_list)
+        chat.append({"role": message.role, "content": text})
+    return chat
 
 
 async def main() -> None:
-    """Print the summary of the document that the command line names, or else of sample.txt.
+    """Have the server summarize the file that the command line names, and print the result."""
+    parser = argparse.ArgumentParser(description="Have server.py summarize FILE or sample.txt.")
+    parser.add_argument("file", nargs="?", default=HERE / "sample.txt", help="a text file in UTF-8")
+    document_text = Path(parser.parse_args().file).read_text(encoding="utf-8")
 
-    Raises ValueError for a document that cannot be read, and FastMCP's errors for the rest.
-    """
-    if len(sys.argv) > 2:
-        raise ValueError("usage: client.py [FILE]")
-    path = Path(sys.argv[1]) if len(sys.argv) == 2 else HERE / "sample.txt"
-    try:
-        document_text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path} as UTF-8 text: {error}") from error
-    if not document_text.strip():
-        raise ValueError(f"{path} is empty")
-
+    # The server is a subprocess, spoken to over stdio. It is handed PATH, HOME and a few more
+    # variables of this environment, but not the rest, and so not the key.
+    transport = StdioTransport(sys.executable, [str(HERE / "server.py")], keep_alive=False)
+    # The sampling_handler makes the client declare the capability `sampling` when it connects.
+    client = Client(transport, sampling_handler=sampling_handler, timeout=TIMEOUT)
     async with client:
+        print("[1] client: calls the server's tool summarize_document")
         result = await client.call_tool("summarize_document", {"document_text": document_text})
         print(result)
         print(result.data)
@@ -145,14 +130,11 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.disable()  # libraries log failures with tracebacks; here each is told in one line
+    # Print UTF-8 on every system, and each line at once, into a file or a pipe, too.
+    sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # whatever failed, the last line says what
-        message = " ".join(str(error).split())
-        if isinstance(error, McpError | RuntimeError):
-            message = f"server.py did not start, or gave no answer: {message}"
-        advice = ": check OPENAI_API_KEY" if "(AuthenticationError)" in message else ""
-        sys.exit(f"Error: {message}{advice}")
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

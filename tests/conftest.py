@@ -1,8 +1,8 @@
 """What the tests share: copies of the project, a stand-in for the OpenAI API, ways to run."""
 
 import json
-import logging
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -20,8 +20,22 @@ from werkzeug import Request, Response
 
 ROOT = Path(__file__).parent.parent
 KEY = "sk-test-0123456789-abcdefghij"
-NO_KEY = "OPENAI_API_KEY is not set, so no model was called."
+NO_KEY = "OPENAI_API_KEY is not set, so no model was called. Set it in .env, see .env.example."
 CHAT = "/v1/chat/completions"
+STEPS = [
+    "[1] client: calls the server's tool summarize_document",
+    "[2] server: asks the client for a completion",
+    "[3] client: is asked for a completion, and chooses a model",
+    "[4] server: has the completion, and ends the tool call",
+]
+FAILED = "the client's model call failed"
+NO_TEXT = "the client's model returned no text"
+SYSTEM_PROMPT = (
+    "You are an expert summarizer. "
+    "Find the key ideas of a document and state them clearly and briefly."
+)
+PROMPT = "Summarize the following document:\n\n"
+SAMPLE = (ROOT / "sample.txt").read_text(encoding="utf-8")
 
 # No test may depend on what a developer has set, or on the .env that they keep. Processes that
 # tests start get this environment; in the process of the tests the two .env files are closed.
@@ -39,27 +53,17 @@ UV = {"UV_PROJECT_ENVIRONMENT": sys.prefix, "UV_OFFLINE": "1"}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def copy_project(folder: Path) -> Path:
-    """Copy the files that a run needs to folder/project, without a .env."""
-    project = folder.resolve() / "project"
-    project.mkdir()
-    for name in ("server.py", "client.py", "sample.txt", ".env.example"):
-        shutil.copy(ROOT / name, project)
-    return project
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return copy_project(tmp_path)
+def copy_clone(folder: Path) -> Path:
+    """Copy the project, but for its tests, to folder/clone, as a reader has it: without a .env."""
+    clone = folder.resolve() / "clone"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    shutil.copy(ROOT / ".env.example", clone)
+    return clone
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The project as a reader has it after `git clone`, but for its tests."""
-    clone = tmp_path.resolve() / "clone"
-    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
-    shutil.copy(ROOT / ".env.example", clone)
-    return clone
+    return copy_clone(tmp_path)
 
 
 def write_env(folder: Path, variables: dict[str, str]) -> None:
@@ -83,29 +87,29 @@ class Run:
     stderr: str
 
     @property
-    def error(self) -> str:
-        """The last line of stderr."""
+    def last_line(self) -> str:
         return self.stderr.rstrip("\n").rpartition("\n")[2]
 
-    def check_failure(self, status: int = 1) -> None:
+    def check_failure(self, clone: Path, last_line: str = "", status: int = 1) -> None:
         """Check what every failure has in common."""
         assert self.status == status
+        if last_line:
+            assert re.fullmatch(last_line, self.last_line)
         assert "Summary:" not in self.stdout
-        for text in (self.stdout, self.stderr):
-            for unwanted in ("Traceback", "validation error", "Give Feedback", KEY):
-                assert unwanted not in text
+        assert "Traceback" not in self.stdout + self.stderr
+        assert KEY not in self.stdout + self.stderr
+        check_no_server(clone)
 
 
-def start_client(project: Path, *args: str, cwd: Path | None = None, **env: str):
+def start_client(clone: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.Popen:
     """Start client.py as a process of its own, as `uv run client.py` does."""
     return subprocess.Popen(
-        [sys.executable, str(project / "client.py"), *args],
+        [sys.executable, str(clone / "client.py"), *args],
         cwd=cwd,
         env={**ENVIRONMENT, **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        encoding="utf-8",
     )
 
 
@@ -116,16 +120,12 @@ def finish(process: subprocess.Popen) -> Run:
             stdout, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
-    return Run(process.returncode, stdout, stderr)
-
-
-def run_client(project: Path, *args: str, cwd: Path | None = None, **env: str) -> Run:
-    return finish(start_client(project, *args, cwd=cwd, **env))
+    return Run(process.returncode, *(text.decode("utf-8") for text in (stdout, stderr)))
 
 
 @pytest.fixture
 def run_here(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Run]:
     """Run the whole of client.py in this process, where LiteLLM is imported already.
 
@@ -138,21 +138,19 @@ def run_here(
             monkeypatch.setenv(name, value)
         status = 0
         try:
-            runpy.run_path(str(project / "client.py"), run_name="__main__")
+            runpy.run_path(str(clone / "client.py"), run_name="__main__")
         except SystemExit as exit:  # as the interpreter does: words go to stderr, with status 1
             if isinstance(exit.code, str):
                 print(exit.code, file=sys.stderr)
             status = exit.code if isinstance(exit.code, int) else 1
-        finally:
-            logging.disable(logging.NOTSET)
         return Run(status, *capfd.readouterr())
 
     return run
 
 
-def servers(project: Path) -> list[psutil.Process]:
+def servers(clone: Path) -> list[psutil.Process]:
     """The server processes of this copy of the project."""
-    script = str(project / "server.py")
+    script = str(clone / "server.py")
     return [p for p in psutil.process_iter(["cmdline"]) if script in (p.info["cmdline"] or [])]
 
 
@@ -163,8 +161,8 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def check_no_server(project: Path) -> None:
-    wait_until(lambda: not servers(project), seconds=5)
+def check_no_server(clone: Path) -> None:
+    wait_until(lambda: not servers(clone), seconds=5)
 
 
 def greet(command: list[str], cwd: Path, env: dict[str, str]) -> Run:
@@ -208,8 +206,24 @@ def completion(content: str | None, finish_reason: str = "stop") -> dict:
     }
 
 
-def answer(content: str) -> Response:
-    return Response(json.dumps(completion(content)), mimetype="application/json")
+def provider_error(status: int) -> Response:
+    """An error as a provider words it, with a masked piece of the key. Retries need not wait."""
+    words = {"error": {"message": f"Refused. Your key: {KEY[:8]}*****{KEY[-4:]}."}}
+    return Response(json.dumps(words), status, {"retry-after-ms": "1"}, "application/json")
+
+
+def respond(httpserver: HTTPServer, *responses: dict | Response | Callable) -> None:
+    """Let the stand-in answer with each in turn, and with the last for ever."""
+
+    def handle(request: Request) -> Response:
+        response = responses[min(len(httpserver.log), len(responses) - 1)]
+        if callable(response) and not isinstance(response, Response):
+            response = response(request)
+        if isinstance(response, dict):
+            response = Response(json.dumps(response), mimetype="application/json")
+        return response
+
+    httpserver.expect_request(CHAT, method="POST").respond_with_handler(handle)
 
 
 def with_key(httpserver: HTTPServer) -> dict[str, str]:
@@ -217,26 +231,17 @@ def with_key(httpserver: HTTPServer) -> dict[str, str]:
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": httpserver.url_for("/v1")}
 
 
-def calls(httpserver: HTTPServer) -> int:
-    """How often the model was called."""
-    return len(httpserver.log)
-
-
-def answer_and_watch(httpserver: HTTPServer, project: Path, content: str) -> list[dict[str, str]]:
+def answer_and_watch(httpserver: HTTPServer, clone: Path, content: str) -> list[dict[str, str]]:
     """Answer every call with content. The list fills with the server's environments meanwhile."""
     environments: list[dict[str, str]] = []
 
-    def watch(request: Request) -> Response:
-        environments.extend(server.environ() for server in servers(project))
-        return answer(content)
+    def watch(request: Request) -> dict:
+        environments.extend(server.environ() for server in servers(clone))
+        return completion(content)
 
-    httpserver.expect_request(CHAT, method="POST").respond_with_handler(watch)
+    respond(httpserver, watch)
     return environments
 
-
-# The two runs that several tests look at, and that README.md and the notebook show.
-
-SUMMARY = "Astronomy explains where we come from, serves society and is open to everyone."
 
 CONNECTION_LOG = """
 import os, sys
@@ -259,40 +264,18 @@ def log_connections(folder: Path) -> tuple[dict[str, str], Path]:
     return {"PYTHONPATH": str(folder / "hooks"), "CONNECTION_LOG": str(log)}, log
 
 
-@dataclass
-class SharedRun(Run):
-    url: str  # of the stand-in
-    requests: list[Request]  # what the stand-in was sent
-    server_environments: list[dict[str, str]]  # seen while the model was called
-    connections: list[str]  # the addresses that the client connected to
-
-
-def shared_run(folder: Path, **env: str) -> SharedRun:
-    """Run client.py with a key in .env, from a folder that holds another .env."""
-    project = copy_project(folder)
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
-    write_env(elsewhere, {"OPENAI_API_KEY": "sk-elsewhere"})
-    hooks, log = log_connections(folder)
-    with HTTPServer() as httpserver:
-        server_environments = answer_and_watch(httpserver, project, f"\n{SUMMARY}\n")
-        write_env(project, with_key(httpserver))
-        run = run_client(project, cwd=elsewhere, **hooks, **env)
-        return SharedRun(
-            **vars(run),
-            url=httpserver.url_for(""),
-            requests=[request for request, _ in httpserver.log],
-            server_environments=server_environments,
-            connections=log.read_text(encoding="utf-8").splitlines(),
-        )
-
-
 @pytest.fixture(scope="session")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> SharedRun:
-    return shared_run(tmp_path_factory.mktemp("keyed"))
-
-
-@pytest.fixture(scope="session")
-def keyless(tmp_path_factory: pytest.TempPathFactory) -> SharedRun:
-    """A variable that is set to nothing wins over the key in .env."""
-    return shared_run(tmp_path_factory.mktemp("keyless"), OPENAI_API_KEY="")
+def keyless(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """README.md's `uv run client.py` without a key, both streams in one pipe."""
+    clone = copy_clone(tmp_path_factory.mktemp("keyless"))
+    run = subprocess.run(
+        ["uv", "run", "client.py"],
+        cwd=clone,
+        env={**ENVIRONMENT, **UV},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    )
+    check_no_server(clone)
+    return Run(run.returncode, run.stdout, "")

@@ -1,8 +1,20 @@
 """client.py's parts, over real HTTP to a stand-in for the OpenAI API."""
 
+import socket
+from pathlib import Path
+
 import pytest
-from conftest import CHAT, KEY, NO_KEY, ROOT, calls, completion, with_key
-from fastmcp.client.transports import PythonStdioTransport
+from conftest import (
+    FAILED,
+    KEY,
+    NO_KEY,
+    NO_TEXT,
+    STEPS,
+    completion,
+    provider_error,
+    respond,
+    with_key,
+)
 from mcp.types import (
     AudioContent,
     CreateMessageRequestParams,
@@ -16,6 +28,8 @@ from mcp.types import (
     ToolResultContent,
     ToolUseContent,
 )
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 import client
 
@@ -27,28 +41,18 @@ def hints(*names: str | None) -> ModelPreferences:
 @pytest.mark.parametrize(
     ("preferences", "model"),
     [
-        (None, "gpt-4o"),
-        (ModelPreferences(), "gpt-4o"),
-        (ModelPreferences(hints=[]), "gpt-4o"),
-        (ModelPreferences(costPriority=1, speedPriority=1), "gpt-4o"),
-        (hints(None), "gpt-4o"),
-        (hints(""), "gpt-4o"),
-        (hints("  "), "gpt-4o"),
-        (hints("gpt-4o"), "gpt-4o"),
-        (hints("gpt-4o-mini"), "gpt-4o-mini"),
-        (hints("mini"), "gpt-4o-mini"),
-        (hints("gpt-4"), "gpt-4o"),
-        (hints("gpt"), "gpt-4o"),
-        (hints("gpt-4o-mini", "gpt-4o"), "gpt-4o-mini"),
-        (hints("gpt-4o", "gpt-4o-mini"), "gpt-4o"),
-        (hints("claude-sonnet", "gemini", "mini"), "gpt-4o-mini"),
-        (hints(None, "", " ", "mini"), "gpt-4o-mini"),
-        (hints("MINI"), "gpt-4o"),
-        (hints("GPT-4O-MINI", "mini"), "gpt-4o-mini"),
-        (hints("gpt-4o-mini-2024-07-18"), "gpt-4o"),
-        (hints(" gpt-4o-mini"), "gpt-4o"),
-        (hints("claude-opus-4-8"), "gpt-4o"),
-        (hints("anthropic/claude", "o1-pro", "gpt-5", "openai/gpt-4o-mini"), "gpt-4o"),
+        (None, "gpt-4o"),  # every part may be absent
+        (ModelPreferences(costPriority=1), "gpt-4o"),
+        (hints(), "gpt-4o"),
+        (hints(None, "mini"), "gpt-4o-mini"),
+        (hints("", "mini"), "gpt-4o-mini"),
+        (hints("mini"), "gpt-4o-mini"),  # a part of a name
+        (hints("gpt-4o-mini-2024-07-18"), "gpt-4o"),  # not the other way round
+        (hints("gpt"), "gpt-4o"),  # in the order of the client's list
+        (hints("gpt-4o-mini", "gpt-4o"), "gpt-4o-mini"),  # hints in their order
+        (hints("claude-sonnet", "mini"), "gpt-4o-mini"),
+        (hints("MINI"), "gpt-4o"),  # case counts
+        (hints("claude-opus-5", "o1-pro", "openai/gpt-4o-mini"), "gpt-4o"),  # else the default
     ],
 )
 def test_choose_model(preferences, model):
@@ -60,19 +64,20 @@ def text(words: str) -> TextContent:
 
 
 def request(*messages: tuple, **params) -> CreateMessageRequestParams:
-    params = {"maxTokens": 300, **params}
     return CreateMessageRequestParams(
         messages=[SamplingMessage(role=role, content=content) for role, content in messages],
-        **params,
+        **{"maxTokens": 300, **params},
     )
 
 
+HELLO = request(("user", text("Hello")), temperature=0.7)
+
+
 @pytest.fixture
-def openai(httpserver, monkeypatch):
-    """The stand-in, with LiteLLM led to it and one good answer."""
+def openai(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> HTTPServer:
+    """The stand-in, with LiteLLM led to it."""
     for name, value in with_key(httpserver).items():
         monkeypatch.setenv(name, value)
-    httpserver.expect_request(CHAT, method="POST").respond_with_json(completion("fine"))
     return httpserver
 
 
@@ -121,81 +126,130 @@ USER = {"role": "user", "content": "Hello"}
     ],
     ids=["the least", "everything", "an empty system prompt, a temperature of 0"],
 )
-async def test_the_model_is_sent_what_the_server_asked_for(openai, params, sent):
+async def test_the_model_is_sent_what_the_server_asked_for(openai, params, sent, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")  # white space around a key is not sent
+    respond(openai, completion("fine"))
     assert await sample(params) == "fine"
-    ((request, _),) = openai.log
-    assert request.json == sent
-    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    ((http_request, _),) = openai.log
+    assert http_request.json == sent
+    assert http_request.headers["Authorization"] == f"Bearer {KEY}"
 
 
-async def test_the_choice_is_printed(openai, capsys):
-    await sample(request(("user", text("Hello")), temperature=0.2, modelPreferences=hints("mini")))
-    assert capsys.readouterr() == ("Model: gpt-4o-mini\nTemperature: 0.2\nMax tokens: 300\n", "")
+async def test_what_the_server_asked_for_is_printed(openai, capsys):
+    respond(openai, completion("fine"))
+    await sample(request(("user", text("Hi")), temperature=0.2, modelPreferences=hints("mini")))
+    lines = [STEPS[2], "Model: gpt-4o-mini", "Temperature: 0.2", "Max tokens: 300"]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
-async def test_white_space_around_a_key_is_not_sent(openai, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
-    await sample(request(("user", text("Hello"))))
-    assert openai.log[0][0].headers["Authorization"] == f"Bearer {KEY}"
-
-
-@pytest.mark.parametrize("key", [None, "", " \t"])
-async def test_without_a_key_no_model_is_called_and_both_sides_are_told(
-    openai, monkeypatch, capsys, key
-):
-    if key is None:
-        monkeypatch.delenv("OPENAI_API_KEY")
-    else:
-        monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert await sample(request(("user", text("Hello")))) == NO_KEY
-    assert capsys.readouterr().err == f"{NO_KEY} Set it in .env, as .env.example shows.\n"
-    assert calls(openai) == 0
-
-
-IMAGE = ImageContent(type="image", data="AAAA", mimeType="image/png")
-AUDIO = AudioContent(type="audio", data="AAAA", mimeType="audio/wav")
-TOOL_USE = ToolUseContent(type="tool_use", id="1", name="f", input={})
-TOOL_RESULT = ToolResultContent(type="tool_result", toolUseId="1", content=[])
-
-
-@pytest.mark.parametrize("block", [IMAGE, AUDIO, TOOL_USE, TOOL_RESULT], ids=lambda b: b.type)
-@pytest.mark.parametrize("beside_text", [False, True])
-async def test_what_is_not_text_is_refused_by_name(openai, block, beside_text):
-    content = [text("Look:"), block] if beside_text else block
-    params = request(("user", text("Hello")), ("assistant", content))
-    with pytest.raises(ValueError, match=f"from text only, not from {block.type}$"):
-        await sample(params)
-    assert calls(openai) == 0
+@pytest.mark.parametrize("model", ["gpt-5", "o3"])
+async def test_what_a_model_does_not_take_is_left_out(openai, monkeypatch, model):
+    respond(openai, completion("fine"))
+    monkeypatch.setattr(client, "MODELS", [model])
+    assert await sample(HELLO) == "fine"
+    assert "temperature" not in openai.log[0][0].json
 
 
 @pytest.mark.parametrize(
-    "field",
-    [{"tools": [Tool(name="f", inputSchema={})]}, {"tools": []}, {"toolChoice": ToolChoice()}],
-    ids=["tools", "no tools", "tool choice"],
+    ("key", "model"),
+    [(None, "gpt-4o"), ("", "gpt-5"), (" \t", "o3"), (None, "claude-sonnet-5")],
 )
-async def test_tools_are_refused_since_they_are_not_declared(openai, field):
-    with pytest.raises(ValueError, match="samples without tools"):
-        await sample(request(("user", text("Hello")), **field))
-    assert calls(openai) == 0
+async def test_without_a_key_no_model_is_called_and_one_text_says_so(
+    openai, monkeypatch, capsys, key, model
+):
+    monkeypatch.setattr(client, "MODELS", [model])
+    monkeypatch.delenv("OPENAI_API_KEY")
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert await sample(HELLO) == NO_KEY
+    assert capsys.readouterr().err == ""
+    assert openai.log == []
 
 
-def test_the_client_starts_server_py_and_declares_sampling_without_tools():
-    assert isinstance(client.client.transport, PythonStdioTransport)
-    assert client.client.transport.script_path == (ROOT / "server.py").resolve()
-    kwargs = client.client._session_kwargs
-    assert kwargs["sampling_capabilities"].model_dump(exclude_none=True) == {}
-    assert client.client._init_timeout == 30
-    assert kwargs["read_timeout_seconds"].total_seconds() == 30 + 120
+BLOCKS = [
+    ImageContent(type="image", data="AAAA", mimeType="image/png"),
+    AudioContent(type="audio", data="AAAA", mimeType="audio/wav"),
+    ToolUseContent(type="tool_use", id="1", name="f", input={}),
+    ToolResultContent(type="tool_result", toolUseId="1", content=[]),
+]
+REFUSED = {
+    **{block.type: request(("user", text("Hi")), ("assistant", block)) for block in BLOCKS},
+    "image beside text": request(("user", [text("Look:"), BLOCKS[0]])),
+    "tools": request(("user", text("Hello")), tools=[Tool(name="f", inputSchema={})]),
+    "no tools": request(("user", text("Hello")), tools=[]),
+    "tool choice": request(("user", text("Hello")), toolChoice=ToolChoice()),
+}
 
 
-@pytest.mark.parametrize(("script", "limit"), [("server.py", 45), ("client.py", 120)])
-def test_the_scripts_stay_short(script: str, limit: int):
-    lines = (ROOT / script).read_text(encoding="utf-8").splitlines()
-    code = [line for line in lines if line.strip() and not line.strip().startswith("#")]
-    assert len(code) <= limit
+@pytest.mark.parametrize("case", REFUSED)
+async def test_what_is_not_text_is_refused_by_name(openai, capsys, case):
+    words = "has not declared that its model can use tools"
+    if case.split()[0] not in ("tools", "no", "tool"):
+        words = f"reads text only, not {case.split()[0]}"
+    with pytest.raises(RuntimeError, match=f"^this client('s model)? {words}$"):
+        await sample(REFUSED[case])
+    assert openai.log == []
+    assert capsys.readouterr().out == ""  # no [3]
 
 
-def test_the_sample_is_an_essay_with_the_dashes_and_quotes_of_real_prose():
-    sample_text = (ROOT / "sample.txt").read_text(encoding="utf-8")
-    assert 2700 <= len(sample_text) <= 3300
-    assert all(mark in sample_text for mark in "—“”")
+def drop(request: Request) -> Response:
+    request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return Response()
+
+
+PAGE = "<html>\n<body>\n" + "Sorry!\n" * 1000 + "</body>"
+
+MODEL_FAILURES = {
+    # case: (response, calls, what the server learns, words on the client's stderr)
+    "401": (provider_error(401), 1, f"{FAILED} (AuthenticationError)", "Your key: sk-test-***"),
+    "404": (provider_error(404), 1, f"{FAILED} (NotFoundError)", "Refused."),
+    "429": (provider_error(429), 3, f"{FAILED} (RateLimitError)", "Refused."),
+    "500": (provider_error(500), 3, f"{FAILED} (InternalServerError)", "Refused."),
+    "dropped": (drop, 3, f"{FAILED} (InternalServerError)", "Connection error"),
+    "a page": (Response(PAGE), 1, f"{FAILED} (InternalServerError)", "Empty or invalid response"),
+    "null": (completion(None, "content_filter"), 1, f"{NO_TEXT} (content_filter)", None),
+    "empty": (completion("", "length"), 1, f"{NO_TEXT} (length)", None),
+    "blank": (completion(" \n"), 1, f"{NO_TEXT} (stop)", None),
+    "no choices": ({**completion(""), "choices": []}, 1, f"{NO_TEXT} (no choices)", None),
+}
+
+
+@pytest.mark.parametrize("case", MODEL_FAILURES)
+async def test_a_failure_of_the_model(openai: HTTPServer, capsys, case):
+    """The provider's words stay on the client's side, on one line; the server learns the kind."""
+    response, calls, message, words = MODEL_FAILURES[case]
+    respond(openai, response)
+    with pytest.raises(RuntimeError) as error:
+        await sample(HELLO)
+    assert str(error.value) == message
+    assert len(openai.log) == calls
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("The model")]
+    assert len(told) == (words is not None)
+    for line in told:
+        assert line.startswith("The model call failed: litellm.")
+        assert words in line and len(line) <= 523
+
+
+@pytest.mark.parametrize("trouble", [provider_error(429), provider_error(500)])
+async def test_passing_trouble_is_survived(openai: HTTPServer, trouble: Response):
+    respond(openai, trouble, completion("In the end, fine."))
+    assert await sample(HELLO) == "In the end, fine."
+    assert len(openai.log) == 2
+
+
+PROBE = """
+from fastmcp import Context, FastMCP
+
+mcp = FastMCP("Probe")
+
+@mcp.tool
+async def summarize_document(document_text: str, ctx: Context) -> str:
+    return "Declared: " + ctx.session.client_params.capabilities.model_dump_json(exclude_none=True)
+
+mcp.run(show_banner=False)
+"""
+
+
+def test_the_client_declares_sampling_without_tools(clone: Path, run_here):
+    (clone / "server.py").write_text(PROBE, encoding="utf-8")
+    assert '\nDeclared: {"sampling":{}}\n' in run_here().stdout

@@ -5,22 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, greet, log_connections
+from conftest import ENVIRONMENT, PROMPT, ROOT, SAMPLE, STEPS, SYSTEM_PROMPT, greet, log_connections
 from fastmcp import Client
 from fastmcp.exceptions import McpError, ToolError
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp.types import (
-    CreateMessageResult,
-    ErrorData,
-    ImageContent,
-    SamplingCapability,
-    TextContent,
-)
+from mcp.types import CreateMessageResult, ErrorData, ImageContent, SamplingCapability, TextContent
 
 import server
-
-DOCUMENT = (ROOT / "sample.txt").read_text(encoding="utf-8")
 
 
 class Recorder:
@@ -30,7 +22,7 @@ class Recorder:
         self.requests = []
         self.answer = answer
 
-    def __call__(self, messages, params, ctx):
+    def __call__(self, messages, params, context):
         self.requests.append(params)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -45,38 +37,29 @@ async def summarize(document: str, handler: Recorder | None) -> str:
 
 async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document():
     handler = Recorder("fine")
-    await summarize(DOCUMENT, handler)
+    await summarize(SAMPLE, handler)
     (request,) = handler.requests
     assert request.model_dump(exclude_none=True) == {
-        "messages": [
-            {
-                "role": "user",
-                "content": {
-                    "type": "text",
-                    "text": "Summarize the following document:\n\n" + DOCUMENT,
-                },
-            }
-        ],
-        "systemPrompt": "You are an expert summarizer. "
-        "Find the key ideas of a document and state them clearly and briefly.",
+        "messages": [{"role": "user", "content": {"type": "text", "text": PROMPT + SAMPLE}}],
+        "systemPrompt": SYSTEM_PROMPT,
         "temperature": 0.7,
         "maxTokens": 300,
         "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
     }
 
 
-async def test_the_summary_stands_stripped_below_a_line_of_its_own():
-    assert await summarize(DOCUMENT, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
+async def test_the_summary_stands_stripped_below_a_line_of_its_own(capfd):
+    assert await summarize(SAMPLE, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
+    assert capfd.readouterr() == ("", f"{STEPS[1]}\n{STEPS[3]}\n")
 
 
 async def test_one_tool_with_one_argument_and_a_description():
     async with Client(server.mcp) as client:
         (tool,) = await client.list_tools()
-        assert client.initialize_result.serverInfo.name == "Document Assistant"
     assert tool.name == "summarize_document"
     assert tool.inputSchema["required"] == ["document_text"]
     assert tool.inputSchema["properties"] == {"document_text": {"type": "string"}}
-    assert "tool error if the document is blank" in " ".join(tool.description.split())
+    assert tool.description.startswith("Summarize a plain text with the language model of the")
 
 
 def image() -> CreateMessageResult:
@@ -86,42 +69,40 @@ def image() -> CreateMessageResult:
 
 NO_TEXT = "Sampling failed: the completion holds no text"
 EMPTY = "The document is empty: there is nothing to summarize"
-DENIAL = ValueError("I would rather not")
+DENIAL = RuntimeError("I would rather not")
 REJECTION = McpError(ErrorData(code=-1, message="User rejected sampling request"))
 
 
 @pytest.mark.parametrize(
-    ("document", "handler", "words", "requests"),
+    ("document", "handler", "words", "steps"),
     [
-        ("", Recorder("fine"), EMPTY, 0),
-        (" \n\t", Recorder("fine"), EMPTY, 0),
-        (DOCUMENT, None, "Sampling failed: Client does not support sampling", 0),
-        (DOCUMENT, Recorder(DENIAL), "Sampling failed: I would rather not", 1),
-        (DOCUMENT, Recorder(REJECTION), "Sampling failed: User rejected sampling request", 1),
-        (DOCUMENT, Recorder(""), NO_TEXT, 1),
-        (DOCUMENT, Recorder(" \n"), NO_TEXT, 1),
-        (DOCUMENT, Recorder(image()), NO_TEXT, 1),
+        ("", Recorder("fine"), EMPTY, []),
+        (" \n\t", Recorder("fine"), EMPTY, []),
+        (SAMPLE, None, "Sampling failed: Client does not support sampling", STEPS[1:2]),
+        (SAMPLE, Recorder(DENIAL), "Sampling failed: I would rather not", STEPS[1:2]),
+        (SAMPLE, Recorder(REJECTION), f"Sampling failed: {REJECTION}", STEPS[1:2]),
+        (SAMPLE, Recorder(" \n"), NO_TEXT, STEPS[1:2]),
+        (SAMPLE, Recorder(image()), NO_TEXT, STEPS[1:2]),
     ],
-    ids=["empty", "blank", "cannot sample", "denies", "rejects", "no text", "blank text", "image"],
+    ids=["empty", "blank", "cannot sample", "denies", "rejects", "blank text", "image"],
 )
-async def test_what_fails_is_a_tool_error_told_on_one_line(
-    document, handler, words, requests, capfd
-):
+async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, words, steps, capfd):
     with pytest.raises(ToolError) as error:
         await summarize(document, handler)
     assert str(error.value) == words
-    assert len(handler.requests if handler else []) == requests
-    (line,) = capfd.readouterr().err.splitlines()
+    assert len(handler.requests if handler else steps) == len(steps)
+    *before, line = capfd.readouterr().err.splitlines()
+    assert before == steps
     assert "Error calling tool 'summarize_document'" in line
 
 
 def test_its_code_imports_fastmcp_alone_and_opens_nothing():
-    tree = ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))
-    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"fastmcp", "fastmcp.exceptions"}
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))
-    assert not names & {"open", "exec", "eval", "print", "__import__"}
+    nodes = list(ast.walk(ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))))
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    assert modules == {"sys", "fastmcp", "fastmcp.exceptions"}
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert not names & {"open", "exec", "eval", "__import__"}
 
 
 async def test_it_works_under_the_sdk_s_own_client_from_any_folder(tmp_path: Path):
@@ -144,7 +125,7 @@ async def test_it_works_under_the_sdk_s_own_client_from_any_folder(tmp_path: Pat
             ) as session,
         ):
             await session.initialize()
-            result = await session.call_tool("summarize_document", {"document_text": DOCUMENT})
+            result = await session.call_tool("summarize_document", {"document_text": SAMPLE})
     assert result.content[0].text == "Summary:\n300 tokens"
     assert not result.isError
 
