@@ -25,7 +25,8 @@ litellm.suppress_debug_info = True  # no advertisement on stdout when a call fai
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
 
-MODELS = ["gpt-4o", "gpt-4o-mini"]  # what this client is willing to pay for, the default first
+# What this client is willing to pay for, the default first. Whoever runs these gets the key.
+MODELS = ["gpt-4o", "gpt-4o-mini"]
 TIMEOUT = 150  # seconds for the whole tool call, the model's time included
 NO_KEY = "OPENAI_API_KEY is not set, so no model was called. Set it in .env, see .env.example."
 
@@ -44,12 +45,13 @@ async def sampling_handler(
     print(f"Model: {model}")
     print(f"Temperature: {params.temperature}")
     print(f"Max tokens: {params.maxTokens}")
-    # By the specification a person should see, change or deny the request here. None is asked.
+    # By the specification a human should see, change or deny the request here, and then see the
+    # completion, before the server does. This example asks nobody.
     return await ask_model(model, chat, params)
 
 
 def choose_model(preferences: ModelPreferences | None) -> str:
-    """Choose one of MODELS by the hints in a server's model preferences.
+    """Choose one of MODELS by the hints in a server's model preferences (no other part is used).
 
     Hints are tried in order: the first model whose name contains the hint is chosen. If no hint
     fits, it is the first of MODELS: hints are advice.
@@ -80,8 +82,8 @@ async def ask_model(model: str, chat: list[dict[str, str]], params: SamplingPara
             api_key=api_key,
         )
     except Exception as error:
-        # The provider's words may hold a piece of the key. They are printed here, on the client's
-        # side; the server is told only the kind of failure.
+        # The provider's words may hold the key, or a piece of it. They are printed here, on the
+        # client's side; the server is told only the kind of failure.
         print("The model call failed:", " ".join(str(error).split())[:500], file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
     if not completion.choices:
@@ -104,7 +106,7 @@ def chat_messages(messages: list[SamplingMessage], params: SamplingParams) -> li
     for message in messages:
         for block in message.content_as_list:
             if block.type != "text":
-                raise RuntimeError(f"this client's model reads text only, not {block.type}")
+                raise RuntimeError(f"this client passes on text only, not {block.type}")
         text = "\n".join(block.text for block in message.content_as_list)
         chat.append({"role": message.role, "content": text})
     return chat
@@ -116,8 +118,8 @@ async def main() -> None:
     parser.add_argument("file", nargs="?", default=HERE / "sample.txt", help="a text file in UTF-8")
     document_text = Path(parser.parse_args().file).read_text(encoding="utf-8")
 
-    # The server is a subprocess, spoken to over stdio. It is handed PATH, HOME and a few more
-    # variables of this environment, but not the rest, and so not the key.
+    # The server is a subprocess, spoken to over stdio. It is handed PATH and a few more variables
+    # of this environment, not the rest, so not the key. (But this is no sandbox: see README.md.)
     transport = StdioTransport(sys.executable, [str(HERE / "server.py")], keep_alive=False)
     # The sampling_handler makes the client declare the capability `sampling` when it connects.
     client = Client(transport, sampling_handler=sampling_handler, timeout=TIMEOUT)

@@ -12,7 +12,6 @@ from fastmcp.exceptions import McpError, ToolError
 mcp = FastMCP("Document Assistant")
 
 
-# FastMCP fills in ctx, which callers never see. It leads back to the client that called the tool.
 @mcp.tool
 async def summarize_document(document_text: str, ctx: Context) -> str:
     """Summarize a plain text with the language model of the client that calls this tool.
@@ -25,8 +24,8 @@ async def summarize_document(document_text: str, ctx: Context) -> str:
     # On stdio a server's stdout carries the protocol and nothing else, so it prints to stderr.
     print("[2] server: asks the client for a completion", file=sys.stderr)
     try:
-        # Here the direction is reversed: the server sends the client a request,
-        # sampling/createMessage, and waits. The client decides whether to answer.
+        # Here the direction is reversed: over ctx, which FastMCP fills in and no caller sees, the
+        # server sends its client a request, sampling/createMessage, and waits for the answer.
         completion = await ctx.sample(
             f"Summarize the following document:\n\n{document_text}",
             system_prompt=(

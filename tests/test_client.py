@@ -183,10 +183,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_is_not_text_is_refused_by_name(openai, capsys, case):
-    words = "has not declared that its model can use tools"
-    if case.split()[0] not in ("tools", "no", "tool"):
-        words = f"reads text only, not {case.split()[0]}"
-    with pytest.raises(RuntimeError, match=f"^this client('s model)? {words}$"):
+    words = f"passes on text only, not {case.split()[0]}"
+    if case in ("tools", "no tools", "tool choice"):
+        words = "has not declared that its model can use tools"
+    with pytest.raises(RuntimeError, match=f"^this client {words}$"):
         await sample(REFUSED[case])
     assert openai.log == []
     assert capsys.readouterr().out == ""  # no [3]

@@ -1,11 +1,13 @@
-"""open-me.ipynb is run from its first cell to its last, as a reader would run it."""
+"""open-me.ipynb is run as a reader would run it, and tried where the reader tries things."""
 
+import ast
 import copy
-import itertools
+import inspect
+import io
 import json
 import re
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import psutil
@@ -14,8 +16,11 @@ from conftest import (
     KEY,
     NO_KEY,
     ROOT,
-    UV,
-    answer_and_watch,
+    STEPS,
+    check_no_server,
+    completion,
+    edit,
+    respond,
     wait_until,
     with_key,
     write_env,
@@ -24,13 +29,16 @@ from nbclient import NotebookClient
 from pytest_httpserver import HTTPServer
 
 NOTEBOOK = nbformat.read(ROOT / "open-me.ipynb", as_version=4)
+CELLS = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
 
 # All that may differ from machine to machine, and what stands for it when outputs are compared.
 DIFFERS = [
-    (r"^Python  \d+\.\d+\.\d+\S*", "Python  X"),  # the first that comes
-    (r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d", "DATE TIME"),  # in the server's log
+    (r"^Python  \d+\.\d+\.\d+\S*", "Python  X"),
+    (r"^\[\d\d/\d\d/\d\d \d\d:\d\d:\d\d\](.*)transport\.py:\d+", r"[DATE TIME]\1LINE"),
     (r"^(The server process has:).*", r"\1 ..."),  # by operating system and shell
 ]
+
+START = ("from client import", "from pathlib", "def send")
 
 NO_FILENO = """
 import io, sys
@@ -42,35 +50,26 @@ sys.stderr.fileno = fileno
 """
 
 
-@pytest.fixture(autouse=True)
-def environment_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PYTHON_DOTENV_DISABLED", "FASTMCP_ENV_FILE"):
-        monkeypatch.delenv(name)
-    for name, value in UV.items():
-        monkeypatch.setenv(name, value)
+def cell(text: str) -> nbformat.NotebookNode:
+    """The one code cell that holds a text."""
+    (found,) = [cell for cell in CELLS if text in cell.source]
+    return found
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
-    return {str(path): path.read_bytes() for path in paths if path.is_file()}
-
-
-def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    before, started = files(folder), time.monotonic()
+def run(cells: list[nbformat.NotebookNode], folder: Path) -> list[dict[str, str]]:
+    """Run cells in a kernel of their own. Per code cell, what it printed to each stream."""
+    notebook = nbformat.v4.new_notebook(cells=copy.deepcopy(cells))
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(
-        notebook, timeout=60, resources=resources, on_cell_executed=check_no_server_is_left
+        notebook, timeout=60, resources=resources, on_cell_executed=check_nothing_is_left
     ).execute()
-    assert time.monotonic() - started < 90
-    assert files(folder) == before
-    return notebook
+    return printed(notebook.cells)
 
 
-def check_no_server_is_left(**cell: object) -> None:
+def check_nothing_is_left(**cell: object) -> None:
     """After each cell: the kernel, which is no script, runs on, but nothing that it started."""
-    wait_until(
-        lambda: not any(map(runs_a_script, psutil.Process().children(recursive=True))), seconds=5
-    )
+    children = psutil.Process().children
+    wait_until(lambda: not any(map(runs_a_script, children(recursive=True))), seconds=5)
 
 
 def runs_a_script(process: psutil.Process) -> bool:
@@ -80,85 +79,178 @@ def runs_a_script(process: psutil.Process) -> bool:
         return False
 
 
-def outputs(notebook: nbformat.NotebookNode) -> list[list[tuple[str, str]]]:
-    """Per code cell, what it printed: (stream, text). Nothing but prints is allowed."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(output.output_type == "stream" for cell in cells for output in cell.outputs)
-    return [[(output.name, output.text) for output in cell.outputs] for cell in cells]
-
-
-def text_of(notebook: nbformat.NotebookNode) -> str:
-    return "".join(text for cell in outputs(notebook) for _, text in cell)
-
-
-def comparable(notebook: nbformat.NotebookNode) -> list[dict[str, str]]:
-    """Per code cell, the text of each stream, without what differs."""
+def printed(cells: list[nbformat.NotebookNode]) -> list[dict[str, str]]:
     result = []
-    for cell in outputs(notebook):
+    for cell in cells:
         streams: dict[str, str] = {}
-        for name, text in cell:
-            streams[name] = streams.get(name, "") + text
+        for output in cell.get("outputs", []):
+            assert output.output_type == "stream"  # nothing but prints: no traceback
+            streams[output.name] = streams.get(output.name, "") + output.text
         for name in streams:
             for pattern, replacement in DIFFERS:
                 streams[name] = re.sub(pattern, replacement, streams[name], flags=re.MULTILINE)
-        result.append(streams)
+        if cell.cell_type == "code":
+            result.append(streams)
     return result
 
 
-def test_without_a_key_the_outputs_are_those_that_are_committed(clone: Path):
-    notebook = run(copy.deepcopy(NOTEBOOK), clone)
-    assert comparable(notebook) == comparable(NOTEBOOK)
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel the .env files are read."""
+    for name in ("PYTHON_DOTENV_DISABLED", "FASTMCP_ENV_FILE"):
+        monkeypatch.delenv(name)
 
 
-def test_with_a_key_and_a_stderr_without_a_file_the_model_is_called(
-    clone: Path, httpserver: HTTPServer
+def files(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {str(path): path.read_bytes() for path in paths if path.is_file()}
+
+
+@pytest.mark.xdist_group("kernel")
+def test_without_a_key_the_outputs_are_those_that_are_committed(clone: Path, kernel):
+    before = files(clone)
+    assert run(NOTEBOOK.cells, clone) == printed(NOTEBOOK.cells)
+    assert files(clone) == before
+
+
+@pytest.mark.xdist_group("kernel")
+def test_with_a_key_the_model_is_called_and_no_server_has_the_key(
+    clone: Path, httpserver: HTTPServer, kernel, tmp_path: Path
 ):
-    answer_and_watch(httpserver, clone, "A summary from the stand-in.")
+    log = tmp_path / "environments.txt"
+    dump = f"""import json, os, sys
+with open({str(log)!r}, "a", encoding="utf-8") as log:
+    print(json.dumps(dict(os.environ)), file=log)
+"""
+    edit(clone / "server.py", "import sys\n", dump)
+    respond(httpserver, completion("A summary from the stand-in."))
     write_env(clone, with_key(httpserver))
-    notebook = copy.deepcopy(NOTEBOOK)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(NO_FILENO))
-    text = text_of(run(notebook, clone))
-    assert "OPENAI_API_KEY is set\n" in text
-    # Step 8 calls it, and so does the script in step 10.
+    texts = [
+        *START,
+        "def by_hand",
+        "async def call_the",
+        "LIMIT",
+        "document, sampling_handler)",
+        "spy",
+    ]
+    outputs = run([cell(text) for text in [*texts, '"client.py"']], clone)
+    start, *_, handler, spy, script = [output.get("stdout", "") for output in outputs]
+    assert "OPENAI_API_KEY is set\n" in start
     assert len(httpserver.log) == 2
     assert all(r.headers["Authorization"] == f"Bearer {KEY}" for r, _ in httpserver.log)
-    assert text.count("\nSummary:\nA summary from the stand-in.\n") == 2
-    assert NO_KEY not in text.replace(f'"{NO_KEY}"', "")  # in the source of the handler it stands
-    assert KEY not in text
-    assert re.search("OPENAI_API_KEY in this process: +True", text)
-    assert re.search("OPENAI_API_KEY in the server's: +False", text)
+    for text in (handler, script):
+        assert "\nSummary:\nA summary from the stand-in.\n" in text
+    assert "OPENAI_API_KEY" not in spy
+    environments = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len(environments) == 7  # by hand, with FastMCP, three times in step 6, 8, 11
+    assert all(KEY not in environment.values() for environment in environments)
+    assert not any(environment.get("OPENAI_API_KEY") for environment in environments)
+    assert KEY not in json.dumps(outputs)
+
+
+@pytest.mark.xdist_group("kernel")
+def test_a_stderr_without_a_file_is_no_hindrance(clone: Path, kernel):
+    """As in a kernel on Windows, where the SDK would fail to hand it to a server."""
+    texts = [*START, "def by_hand", "async def call_the", "spy", '"client.py"']
+    cells = [cell(text) for text in texts]
+    outputs = run([nbformat.v4.new_code_cell(NO_FILENO), *cells], clone)
+    assert outputs[1:] == printed(cells)
+
+
+# What needs no kernel runs in this process.
+
+
+@pytest.fixture
+def here(clone: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run cells, found by a text in them, one after the other in one namespace."""
+    monkeypatch.chdir(clone)
+    namespace: dict = {}
+
+    async def run_cells(*texts: str, **edits: str) -> dict:
+        for text in texts:
+            source = cell(text).source
+            for old, new in edits.get("edit", {}).items():
+                source = source.replace(old, new)
+            code = compile(source, text, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            if inspect.iscoroutine(result := eval(code, namespace)):
+                await result
+        return namespace
+
+    return run_cells
+
+
+async def test_by_hand_the_request_comes_inside_the_call(here, clone: Path, capsys):
+    namespace = await here(*START, "def by_hand")
+    lines = capsys.readouterr().out.splitlines()[-7:]
+    arrows = [line[:3] for line in lines]
+    assert arrows == ["-->", "<--", "-->", "-->", "<--", "-->", "<--"]
+    call, request, answer, result = lines[3:]
+    assert '"id": 2, "method": "tools/call"' in call
+    assert "sampling/createMessage" in request and request.endswith('"id":0}')
+    assert '"id": 0, "result"' in answer and namespace["answer"]["content"]["text"] in answer
+    assert '"id":2' in result and '"isError":false' in result
+    namespace["by_hand"]({})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:3] for line in lines] == ["-->", "<--", "-->", "-->", "<--"]
+    assert '"id":2' in lines[-1] and '"isError":true' in lines[-1]
+    check_no_server(clone)
+
+
+async def test_long_lines_are_shortened_in_the_middle_and_never_when_sent(here, capsys):
+    namespace = await here(*START)
+    capsys.readouterr()
+    server = SimpleNamespace(stdin=io.StringIO())
+    namespace["send"](server, method="m", params={"text": "x" * 1000}, id=7)
+    assert json.loads(server.stdin.getvalue())["params"]["text"] == "x" * 1000
+    line = capsys.readouterr().out
+    assert len(line) < 210 and " … " in line and line.endswith('"id": 7}\n')
+
+
+@pytest.mark.parametrize("source", ["", "import time\ntime.sleep(60)\n"], ids=["dead", "silent"])
+async def test_by_hand_a_server_that_dies_or_is_silent_ends_in_one_line(
+    here, clone: Path, capsys, source
+):
+    (clone / "server.py").write_text(source, encoding="utf-8")
+    await here(*START[:1], *START[2:], "def by_hand", edit={"Timer(30,": "Timer(1,"})
+    *_, request, last = capsys.readouterr().out.splitlines()
+    assert request.startswith("-->") and last == "The server has ended."
+    check_no_server(clone)
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [
+        (["yes", "Suns, all of them."], "Summary:\nSuns, all of them.\n"),
+        (["no"], "ToolError: Sampling failed: the user said no\n"),
+    ],
+)
+async def test_a_person_answers_or_refuses(here, capsys, monkeypatch, words, outcome):
+    answers = iter(words)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(answers))
+    await here("from client import", "from pathlib", "async def call_the")
+    await here("async def ask_me", edit={"# await": "await"})
+    out = capsys.readouterr().out
+    assert "Every star is a sun." in out and out.endswith(outcome)
+    assert next(answers, None) is None
+
+
+async def test_the_folded_solution_passes_the_check_and_the_skeleton_does_not(here, capsys):
+    await here("from client import", "from pathlib", "async def call_the")
+    await here("mine = FastMCP", "async def check")
+    assert "Not yet: the tool should sample twice" in capsys.readouterr().out.splitlines()[-1]
+    (text,) = [c.source for c in NOTEBOOK.cells if c.source.startswith("<details>")]
+    solution = text.partition("```python\n")[2].partition("```")[0]
+    skeleton = cell("mine = FastMCP").source
+    await here("mine = FastMCP", edit={skeleton[skeleton.index("@mine.tool") :]: solution})
+    await here("async def check")
+    assert capsys.readouterr().out.startswith("Right: ")
 
 
 def test_it_is_committed_as_run_once_from_the_first_cell_to_the_last():
-    counts = [cell.execution_count for cell in NOTEBOOK.cells if cell.cell_type == "code"]
-    assert counts == list(range(1, len(counts) + 1))
+    assert [cell.execution_count for cell in CELLS] == list(range(1, len(CELLS) + 1))
     assert all(not cell.metadata for cell in NOTEBOOK.cells)
-
-
-def test_its_outputs_hold_no_path_and_no_key():
-    text = text_of(NOTEBOOK)
+    text = "".join(output.text for cell in CELLS for output in cell.outputs)
+    assert NO_KEY in text and all(step in text for step in STEPS)
     # Any absolute path, of any system, would do: home folders hold user names.
     assert not re.search(r"(?<![\w:/])/(home|root|Users|tmp|usr|opt|work|var|private)\b", text)
-    assert not re.search(r"[A-Z]:\\", text)
-    assert "site-packages" not in text
-    assert not re.search(r"\bsk-", text)
-    assert str(Path.home()) not in json.dumps(NOTEBOOK)
-
-
-def test_it_shows_the_scripts_from_their_files():
-    printed = [cell[0][1] for cell in outputs(NOTEBOOK) if cell]
-    server = (ROOT / "server.py").read_text(encoding="utf-8")
-    assert server + "\n" in printed
-    script = (ROOT / "client.py").read_text(encoding="utf-8")
-    (handler,) = [text for text in printed if text.startswith("async def sampling_handler")]
-    assert handler.strip() in script
-    sources = "".join(cell.source for cell in NOTEBOOK.cells)
-    assert "ctx.sample(\n" not in sources and "acompletion(" not in sources  # not pasted
-
-
-def test_before_each_code_cell_stands_a_text():
-    kinds = [cell.cell_type for cell in NOTEBOOK.cells]
-    pairs = list(itertools.pairwise(kinds))
-    assert kinds[0] == "markdown" and ("code", "code") not in pairs
-    headings = re.findall(r"^## (\d+)\.", "\n".join(c.source for c in NOTEBOOK.cells), re.MULTILINE)
-    assert headings == [str(number) for number in range(1, 12)]
+    assert not re.search(r"[A-Z]:\\|site-packages|\bsk-", text)
