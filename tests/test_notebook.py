@@ -240,8 +240,7 @@ async def test_the_folded_solution_passes_the_check_and_the_skeleton_does_not(he
     assert "Not yet: the tool should sample twice" in capsys.readouterr().out.splitlines()[-1]
     (text,) = [c.source for c in NOTEBOOK.cells if c.source.startswith("<details>")]
     solution = text.partition("```python\n")[2].partition("```")[0]
-    skeleton = cell("mine = FastMCP").source
-    await here("mine = FastMCP", edit={skeleton[skeleton.index("@mine.tool") :]: solution})
+    await here("mine = FastMCP", edit={cell("mine = FastMCP").source: solution})
     await here("async def check")
     assert capsys.readouterr().out.startswith("Right: ")
 
