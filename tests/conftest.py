@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mcp import ClientSession, StdioServerParameters, types
+from mcp.client.stdio import stdio_client
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -30,10 +32,8 @@ STEPS = [
 ]
 FAILED = "the client's model call failed"
 NO_TEXT = "the client's model returned no text"
-SYSTEM_PROMPT = (
-    "You are an expert summarizer. "
-    "Find the key ideas of a document and state them clearly and briefly."
-)
+SYSTEM_PROMPT = """You are an expert summarizer. \
+Find the key ideas of a document and state them clearly and briefly."""
 PROMPT = "Summarize the following document:\n\n"
 SAMPLE = (ROOT / "sample.txt").read_text(encoding="utf-8")
 
@@ -154,56 +154,43 @@ def servers(clone: Path) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if script in (p.info["cmdline"] or [])]
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def check_no_server(clone: Path) -> None:
+    wait_until(lambda: not servers(clone))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
     while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} seconds"
+        assert time.monotonic() < deadline, "not so within 5 seconds"
         time.sleep(0.05)
 
 
-def check_no_server(clone: Path) -> None:
-    wait_until(lambda: not servers(clone), seconds=5)
+async def greet(log: Path, command: str, args: list[str], cwd: Path, **env: str) -> str:
+    """Call the server's tool from the SDK's own client, and return its stderr."""
+    parameters = StdioServerParameters(command=command, args=args, cwd=cwd, env=env)
 
+    async def sampling_callback(context, params):
+        content = types.TextContent(type="text", text=f"{params.maxTokens} tokens")
+        return types.CreateMessageResult(role="assistant", model="mine", content=content)
 
-def greet(command: list[str], cwd: Path, env: dict[str, str]) -> Run:
-    """Start the server as a foreign client would, check its answers, return what else came."""
-    initialize = {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {"sampling": {}},
-        "clientInfo": {"name": "a foreign client", "version": "1"},
-    }
-    requests = [
-        {"id": "a", "method": "initialize", "params": initialize},
-        {"method": "notifications/initialized"},
-        {"id": "b", "method": "tools/list"},
-    ]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8"
-    ) as process:
-        for request in requests:
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **request}) + "\n")
-        process.stdin.flush()
-        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
-        rest, stderr = process.communicate(timeout=30)
-    assert [answer["id"] for answer in answers] == ["a", "b"]
-    assert answers[0]["result"]["protocolVersion"] == "2025-11-25"
-    assert answers[0]["result"]["serverInfo"]["name"] == "Document Assistant"
-    assert [tool["name"] for tool in answers[1]["result"]["tools"]] == ["summarize_document"]
-    return Run(process.returncode, rest, stderr)
+    with log.open("w", encoding="utf-8") as errlog:
+        async with (
+            stdio_client(parameters, errlog=errlog) as streams,
+            ClientSession(*streams, sampling_callback=sampling_callback) as session,
+        ):
+            assert (await session.initialize()).serverInfo.name == "Document Assistant"
+            result = await session.call_tool("summarize_document", {"document_text": SAMPLE})
+    assert result.content[0].text == "Summary:\n300 tokens" and not result.isError
+    return log.read_text(encoding="utf-8")
 
 
 def completion(content: str | None, finish_reason: str = "stop") -> dict:
     """A chat completion as the OpenAI API answers it."""
-    message = {"role": "assistant", "content": content, "refusal": None}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1764000000,
-        "model": "gpt-4o-2024-08-06",
-        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
-    }
+    message = {"role": "assistant", "content": content}
+    choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    answer = {"id": "1", "object": "chat.completion", "created": 1764000000, "model": "gpt-4o"}
+    return {**answer, "choices": choices, "usage": usage}
 
 
 def provider_error(status: int) -> Response:
@@ -268,14 +255,8 @@ def log_connections(folder: Path) -> tuple[dict[str, str], Path]:
 def keyless(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """README.md's `uv run client.py` without a key, both streams in one pipe."""
     clone = copy_clone(tmp_path_factory.mktemp("keyless"))
-    run = subprocess.run(
-        ["uv", "run", "client.py"],
-        cwd=clone,
-        env={**ENVIRONMENT, **UV},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    command = ["uv", "run", "client.py"]
+    run = subprocess.run(command, cwd=clone, env={**ENVIRONMENT, **UV}, **pipes, encoding="utf-8")
     check_no_server(clone)
     return Run(run.returncode, run.stdout, "")

@@ -3,46 +3,24 @@
 import socket
 from pathlib import Path
 
+import conftest as c
 import pytest
-from conftest import (
-    FAILED,
-    KEY,
-    NO_KEY,
-    NO_TEXT,
-    STEPS,
-    completion,
-    provider_error,
-    respond,
-    with_key,
-)
-from mcp.types import (
-    AudioContent,
-    CreateMessageRequestParams,
-    ImageContent,
-    ModelHint,
-    ModelPreferences,
-    SamplingMessage,
-    TextContent,
-    Tool,
-    ToolChoice,
-    ToolResultContent,
-    ToolUseContent,
-)
+from mcp import types
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 import client
 
 
-def hints(*names: str | None) -> ModelPreferences:
-    return ModelPreferences(hints=[ModelHint(name=name) for name in names])
+def hints(*names: str | None) -> types.ModelPreferences:
+    return types.ModelPreferences(hints=[types.ModelHint(name=name) for name in names])
 
 
 @pytest.mark.parametrize(
     ("preferences", "model"),
     [
         (None, "gpt-4o"),  # every part may be absent
-        (ModelPreferences(costPriority=1), "gpt-4o"),
+        (types.ModelPreferences(costPriority=1), "gpt-4o"),
         (hints(), "gpt-4o"),
         (hints(None, "mini"), "gpt-4o-mini"),
         (hints("", "mini"), "gpt-4o-mini"),
@@ -59,13 +37,13 @@ def test_choose_model(preferences, model):
     assert client.choose_model(preferences) == model
 
 
-def text(words: str) -> TextContent:
-    return TextContent(type="text", text=words)
+def text(words: str) -> types.TextContent:
+    return types.TextContent(type="text", text=words)
 
 
-def request(*messages: tuple, **params) -> CreateMessageRequestParams:
-    return CreateMessageRequestParams(
-        messages=[SamplingMessage(role=role, content=content) for role, content in messages],
+def request(*messages: tuple, **params) -> types.CreateMessageRequestParams:
+    return types.CreateMessageRequestParams(
+        messages=[types.SamplingMessage(role=role, content=content) for role, content in messages],
         **{"maxTokens": 300, **params},
     )
 
@@ -76,12 +54,12 @@ HELLO = request(("user", text("Hello")), temperature=0.7)
 @pytest.fixture
 def openai(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> HTTPServer:
     """The stand-in, with LiteLLM led to it."""
-    for name, value in with_key(httpserver).items():
+    for name, value in c.with_key(httpserver).items():
         monkeypatch.setenv(name, value)
     return httpserver
 
 
-async def sample(params: CreateMessageRequestParams) -> str:
+async def sample(params: types.CreateMessageRequestParams) -> str:
     return await client.sampling_handler(params.messages, params, None)
 
 
@@ -126,33 +104,34 @@ USER = {"role": "user", "content": "Hello"}
     ],
     ids=["the least", "everything", "an empty system prompt, a temperature of 0"],
 )
-async def test_the_model_is_sent_what_the_server_asked_for(openai, params, sent, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")  # white space around a key is not sent
-    respond(openai, completion("fine"))
+async def test_the_model_is_sent_what_the_server_asked_for(
+    openai, params, sent, monkeypatch, capsys
+):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {c.KEY}\n")  # white space around a key is not sent
+    c.respond(openai, c.completion("fine"))
     assert await sample(params) == "fine"
+    asked = {
+        "Model": sent["model"],
+        "Temperature": params.temperature,
+        "Max tokens": params.maxTokens,
+    }
+    lines = [c.STEPS[2], *(f"{name}: {value}" for name, value in asked.items())]
+    assert capsys.readouterr().out.splitlines() == lines
     ((http_request, _),) = openai.log
     assert http_request.json == sent
-    assert http_request.headers["Authorization"] == f"Bearer {KEY}"
-
-
-async def test_what_the_server_asked_for_is_printed(openai, capsys):
-    respond(openai, completion("fine"))
-    await sample(request(("user", text("Hi")), temperature=0.2, modelPreferences=hints("mini")))
-    lines = [STEPS[2], "Model: gpt-4o-mini", "Temperature: 0.2", "Max tokens: 300"]
-    assert capsys.readouterr().out.splitlines() == lines
+    assert http_request.headers["Authorization"] == f"Bearer {c.KEY}"
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "o3"])
 async def test_what_a_model_does_not_take_is_left_out(openai, monkeypatch, model):
-    respond(openai, completion("fine"))
+    c.respond(openai, c.completion("fine"))
     monkeypatch.setattr(client, "MODELS", [model])
     assert await sample(HELLO) == "fine"
     assert "temperature" not in openai.log[0][0].json
 
 
 @pytest.mark.parametrize(
-    ("key", "model"),
-    [(None, "gpt-4o"), ("", "gpt-5"), (" \t", "o3"), (None, "claude-sonnet-5")],
+    ("key", "model"), [(None, "gpt-4o"), ("", "gpt-5"), (" \t", "o3"), (None, "claude-sonnet-5")]
 )
 async def test_without_a_key_no_model_is_called_and_one_text_says_so(
     openai, monkeypatch, capsys, key, model
@@ -161,23 +140,23 @@ async def test_without_a_key_no_model_is_called_and_one_text_says_so(
     monkeypatch.delenv("OPENAI_API_KEY")
     if key is not None:
         monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert await sample(HELLO) == NO_KEY
+    assert await sample(HELLO) == c.NO_KEY
     assert capsys.readouterr().err == ""
     assert openai.log == []
 
 
 BLOCKS = [
-    ImageContent(type="image", data="AAAA", mimeType="image/png"),
-    AudioContent(type="audio", data="AAAA", mimeType="audio/wav"),
-    ToolUseContent(type="tool_use", id="1", name="f", input={}),
-    ToolResultContent(type="tool_result", toolUseId="1", content=[]),
+    types.ImageContent(type="image", data="AAAA", mimeType="image/png"),
+    types.AudioContent(type="audio", data="AAAA", mimeType="audio/wav"),
+    types.ToolUseContent(type="tool_use", id="1", name="f", input={}),
+    types.ToolResultContent(type="tool_result", toolUseId="1", content=[]),
 ]
 REFUSED = {
     **{block.type: request(("user", text("Hi")), ("assistant", block)) for block in BLOCKS},
     "image beside text": request(("user", [text("Look:"), BLOCKS[0]])),
-    "tools": request(("user", text("Hello")), tools=[Tool(name="f", inputSchema={})]),
+    "tools": request(("user", text("Hello")), tools=[types.Tool(name="f", inputSchema={})]),
     "no tools": request(("user", text("Hello")), tools=[]),
-    "tool choice": request(("user", text("Hello")), toolChoice=ToolChoice()),
+    "tool choice": request(("user", text("Hello")), toolChoice=types.ToolChoice()),
 }
 
 
@@ -201,16 +180,16 @@ PAGE = "<html>\n<body>\n" + "Sorry!\n" * 1000 + "</body>"
 
 MODEL_FAILURES = {
     # case: (response, calls, what the server learns, words on the client's stderr)
-    "401": (provider_error(401), 1, f"{FAILED} (AuthenticationError)", "Your key: sk-test-***"),
-    "404": (provider_error(404), 1, f"{FAILED} (NotFoundError)", "Refused."),
-    "429": (provider_error(429), 3, f"{FAILED} (RateLimitError)", "Refused."),
-    "500": (provider_error(500), 3, f"{FAILED} (InternalServerError)", "Refused."),
-    "dropped": (drop, 3, f"{FAILED} (InternalServerError)", "Connection error"),
-    "a page": (Response(PAGE), 1, f"{FAILED} (InternalServerError)", "Empty or invalid response"),
-    "null": (completion(None, "content_filter"), 1, f"{NO_TEXT} (content_filter)", None),
-    "empty": (completion("", "length"), 1, f"{NO_TEXT} (length)", None),
-    "blank": (completion(" \n"), 1, f"{NO_TEXT} (stop)", None),
-    "no choices": ({**completion(""), "choices": []}, 1, f"{NO_TEXT} (no choices)", None),
+    "401": (c.provider_error(401), 1, f"{c.FAILED} (AuthenticationError)", "Your key: sk-test-***"),
+    "404": (c.provider_error(404), 1, f"{c.FAILED} (NotFoundError)", "Refused."),
+    "429": (c.provider_error(429), 3, f"{c.FAILED} (RateLimitError)", "Refused."),
+    "500": (c.provider_error(500), 3, f"{c.FAILED} (InternalServerError)", "Refused."),
+    "dropped": (drop, 3, f"{c.FAILED} (InternalServerError)", "Connection error"),
+    "a page": (Response(PAGE), 1, f"{c.FAILED} (InternalServerError)", "Empty or invalid response"),
+    "null": (c.completion(None, "content_filter"), 1, f"{c.NO_TEXT} (content_filter)", None),
+    "empty": (c.completion("", "length"), 1, f"{c.NO_TEXT} (length)", None),
+    "blank": (c.completion(" \n"), 1, f"{c.NO_TEXT} (stop)", None),
+    "no choices": ({**c.completion(""), "choices": []}, 1, f"{c.NO_TEXT} (no choices)", None),
 }
 
 
@@ -218,7 +197,7 @@ MODEL_FAILURES = {
 async def test_a_failure_of_the_model(openai: HTTPServer, capsys, case):
     """The provider's words stay on the client's side, on one line; the server learns the kind."""
     response, calls, message, words = MODEL_FAILURES[case]
-    respond(openai, response)
+    c.respond(openai, response)
     with pytest.raises(RuntimeError) as error:
         await sample(HELLO)
     assert str(error.value) == message
@@ -230,9 +209,9 @@ async def test_a_failure_of_the_model(openai: HTTPServer, capsys, case):
         assert words in line and len(line) <= 523
 
 
-@pytest.mark.parametrize("trouble", [provider_error(429), provider_error(500)])
+@pytest.mark.parametrize("trouble", [c.provider_error(429), c.provider_error(500)])
 async def test_passing_trouble_is_survived(openai: HTTPServer, trouble: Response):
-    respond(openai, trouble, completion("In the end, fine."))
+    c.respond(openai, trouble, c.completion("In the end, fine."))
     assert await sample(HELLO) == "In the end, fine."
     assert len(openai.log) == 2
 

@@ -9,26 +9,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import conftest as c
 import nbformat
 import psutil
 import pytest
-from conftest import (
-    KEY,
-    NO_KEY,
-    ROOT,
-    STEPS,
-    check_no_server,
-    completion,
-    edit,
-    respond,
-    wait_until,
-    with_key,
-    write_env,
-)
 from nbclient import NotebookClient
 from pytest_httpserver import HTTPServer
 
-NOTEBOOK = nbformat.read(ROOT / "open-me.ipynb", as_version=4)
+NOTEBOOK = nbformat.read(c.ROOT / "open-me.ipynb", as_version=4)
 CELLS = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
 
 # All that may differ from machine to machine, and what stands for it when outputs are compared.
@@ -69,7 +57,7 @@ def run(cells: list[nbformat.NotebookNode], folder: Path) -> list[dict[str, str]
 def check_nothing_is_left(**cell: object) -> None:
     """After each cell: the kernel, which is no script, runs on, but nothing that it started."""
     children = psutil.Process().children
-    wait_until(lambda: not any(map(runs_a_script, children(recursive=True))), seconds=5)
+    c.wait_until(lambda: not any(map(runs_a_script, children(recursive=True))))
 
 
 def runs_a_script(process: psutil.Process) -> bool:
@@ -122,9 +110,9 @@ def test_with_a_key_the_model_is_called_and_no_server_has_the_key(
 with open({str(log)!r}, "a", encoding="utf-8") as log:
     print(json.dumps(dict(os.environ)), file=log)
 """
-    edit(clone / "server.py", "import sys\n", dump)
-    respond(httpserver, completion("A summary from the stand-in."))
-    write_env(clone, with_key(httpserver))
+    c.edit(clone / "server.py", "import sys\n", dump)
+    c.respond(httpserver, c.completion("A summary from the stand-in."))
+    c.write_env(clone, c.with_key(httpserver))
     texts = [
         *START,
         "def by_hand",
@@ -137,15 +125,15 @@ with open({str(log)!r}, "a", encoding="utf-8") as log:
     start, *_, handler, spy, script = [output.get("stdout", "") for output in outputs]
     assert "OPENAI_API_KEY is set\n" in start
     assert len(httpserver.log) == 2
-    assert all(r.headers["Authorization"] == f"Bearer {KEY}" for r, _ in httpserver.log)
+    assert all(r.headers["Authorization"] == f"Bearer {c.KEY}" for r, _ in httpserver.log)
     for text in (handler, script):
         assert "\nSummary:\nA summary from the stand-in.\n" in text
     assert "OPENAI_API_KEY" not in spy
     environments = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert len(environments) == 7  # by hand, with FastMCP, three times in step 6, 8, 11
-    assert all(KEY not in environment.values() for environment in environments)
+    assert all(c.KEY not in environment.values() for environment in environments)
     assert not any(environment.get("OPENAI_API_KEY") for environment in environments)
-    assert KEY not in json.dumps(outputs)
+    assert c.KEY not in json.dumps(outputs)
 
 
 @pytest.mark.xdist_group("kernel")
@@ -193,15 +181,10 @@ async def test_by_hand_the_request_comes_inside_the_call(here, clone: Path, caps
     lines = capsys.readouterr().out.splitlines()
     assert [line[:3] for line in lines] == ["-->", "<--", "-->", "-->", "<--"]
     assert '"id":2' in lines[-1] and '"isError":true' in lines[-1]
-    check_no_server(clone)
-
-
-async def test_long_lines_are_shortened_in_the_middle_and_never_when_sent(here, capsys):
-    namespace = await here(*START)
-    capsys.readouterr()
-    server = SimpleNamespace(stdin=io.StringIO())
-    namespace["send"](server, method="m", params={"text": "x" * 1000}, id=7)
-    assert json.loads(server.stdin.getvalue())["params"]["text"] == "x" * 1000
+    c.check_no_server(clone)
+    pretended = SimpleNamespace(stdin=io.StringIO())  # long lines are shortened, but never as sent
+    namespace["send"](pretended, method="m", params={"text": "x" * 1000}, id=7)
+    assert json.loads(pretended.stdin.getvalue())["params"]["text"] == "x" * 1000
     line = capsys.readouterr().out
     assert len(line) < 210 and " … " in line and line.endswith('"id": 7}\n')
 
@@ -214,7 +197,7 @@ async def test_by_hand_a_server_that_dies_or_is_silent_ends_in_one_line(
     await here(*START[:1], *START[2:], "def by_hand", edit={"Timer(30,": "Timer(1,"})
     *_, request, last = capsys.readouterr().out.splitlines()
     assert request.startswith("-->") and last == "The server has ended."
-    check_no_server(clone)
+    c.check_no_server(clone)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +232,7 @@ def test_it_is_committed_as_run_once_from_the_first_cell_to_the_last():
     assert [cell.execution_count for cell in CELLS] == list(range(1, len(CELLS) + 1))
     assert all(not cell.metadata for cell in NOTEBOOK.cells)
     text = "".join(output.text for cell in CELLS for output in cell.outputs)
-    assert NO_KEY in text and all(step in text for step in STEPS)
+    assert c.NO_KEY in text and all(step in text for step in c.STEPS)
     # Any absolute path, of any system, would do: home folders hold user names.
     assert not re.search(r"(?<![\w:/])/(home|root|Users|tmp|usr|opt|work|var|private)\b", text)
     assert not re.search(r"[A-Z]:\\|site-packages|\bsk-", text)

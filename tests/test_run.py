@@ -1,29 +1,13 @@
 """client.py as a process of its own, over real HTTP to a stand-in for the OpenAI API."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest as c
 import litellm
 import pytest
-from conftest import (
-    KEY,
-    NO_KEY,
-    PROMPT,
-    SAMPLE,
-    STEPS,
-    SYSTEM_PROMPT,
-    Run,
-    answer_and_watch,
-    copy_clone,
-    finish,
-    log_connections,
-    start_client,
-    with_key,
-    write_env,
-)
 from pytest_httpserver import HTTPServer
-from werkzeug import Request
 
 SUMMARY = "Astronomy explains where we come from, serves society and is open to everyone."
 
@@ -45,42 +29,34 @@ REQUEST = ["Model: gpt-4o", "Temperature: 0.7", "Max tokens: 300"]
 
 
 @pytest.mark.xdist_group("uv")
-def test_without_a_key_a_run_tells_its_story_in_order_on_one_pipe(keyless: Run):
+def test_without_a_key_a_run_tells_its_story_in_order_on_one_pipe(keyless: c.Run):
     assert keyless.status == 0
     start, rest, *lines = keyless.stdout.splitlines()
     assert "Starting MCP server 'Document" in start
     assert "Assistant' with transport 'stdio'" in rest
-    assert lines == [*STEPS[:3], *REQUEST, STEPS[3], *result(NO_KEY)]
-
-
-@dataclass
-class KeyedRun(Run):
-    port: int  # of the stand-in
-    requests: list[Request]  # what the stand-in was sent
-    server_environments: list[dict[str, str]]  # seen while the model was called
-    connections: list[str]  # the addresses that the client connected to
+    assert lines == [*c.STEPS[:3], *REQUEST, c.STEPS[3], *result(c.NO_KEY)]
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> KeyedRun:
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A run with a key in .env beside client.py, and other keys where others would look.
 
     It starts in a folder with a .env, and LiteLLM lies below one: it would look above its own.
     """
     folder = tmp_path_factory.mktemp("keyed")
-    clone = copy_clone(folder)
-    hooks, log = log_connections(folder)
+    clone = c.copy_clone(folder)
+    hooks, log = c.log_connections(folder)
     for name in ("elsewhere", "packages"):
         (folder / name).mkdir()
-        write_env(folder / name, {"OPENAI_API_KEY": f"sk-of-{name}"})
+        c.write_env(folder / name, {"OPENAI_API_KEY": f"sk-of-{name}"})
     if sys.platform != "win32":  # where it takes a right to make a symbolic link
         (folder / "packages" / "litellm").symlink_to(Path(litellm.__file__).parent)
         hooks["PYTHONPATH"] += f":{folder / 'packages'}"
     with HTTPServer() as httpserver:
-        server_environments = answer_and_watch(httpserver, clone, f"\n{SUMMARY}\n")
-        write_env(clone, with_key(httpserver))
-        run = finish(start_client(clone, cwd=folder / "elsewhere", **hooks))
-        return KeyedRun(
+        server_environments = c.answer_and_watch(httpserver, clone, f"\n{SUMMARY}\n")
+        c.write_env(clone, c.with_key(httpserver))
+        run = c.finish(c.start_client(clone, cwd=folder / "elsewhere", **hooks))
+        return SimpleNamespace(
             **vars(run),
             port=httpserver.port,
             requests=[request for request, _ in httpserver.log],
@@ -91,34 +67,34 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> KeyedRun:
 
 @pytest.mark.xdist_group("keyed")
 class TestWithAKey:
-    def test_each_process_prints_what_it_does_and_no_key(self, keyed: KeyedRun):
+    def test_each_process_prints_what_it_does_and_no_key(self, keyed: SimpleNamespace):
         assert keyed.status == 0
-        assert keyed.stdout.splitlines() == [STEPS[0], STEPS[2], *REQUEST, *result(SUMMARY)]
-        assert keyed.stderr.splitlines()[2:] == [STEPS[1], STEPS[3]]
-        assert KEY not in keyed.stdout + keyed.stderr
+        assert keyed.stdout.splitlines() == [c.STEPS[0], c.STEPS[2], *REQUEST, *result(SUMMARY)]
+        assert keyed.stderr.splitlines()[2:] == [c.STEPS[1], c.STEPS[3]]
+        assert c.KEY not in keyed.stdout + keyed.stderr
 
-    def test_the_provider_is_sent_this_to_the_letter(self, keyed: KeyedRun):
+    def test_the_provider_is_sent_this_to_the_letter(self, keyed: SimpleNamespace):
         (request,) = keyed.requests
-        assert request.headers["Authorization"] == f"Bearer {KEY}"
+        assert request.headers["Authorization"] == f"Bearer {c.KEY}"
         assert request.json == {
             "model": "gpt-4o",
             "messages": [
-                {"role": "system", "content": SYSTEM_PROMPT},
-                {"role": "user", "content": PROMPT + SAMPLE},
+                {"role": "system", "content": c.SYSTEM_PROMPT},
+                {"role": "user", "content": c.PROMPT + c.SAMPLE},
             ],
             "temperature": 0.7,
             "max_tokens": 300,
         }
 
-    def test_a_run_connects_to_the_provider_alone(self, keyed: KeyedRun):
+    def test_a_run_connects_to_the_provider_alone(self, keyed: SimpleNamespace):
         assert keyed.connections
         assert all(f", {keyed.port}" in address for address in keyed.connections)
 
-    def test_the_server_process_is_not_handed_the_key(self, keyed: KeyedRun):
+    def test_the_server_process_is_not_handed_the_key(self, keyed: SimpleNamespace):
         (environment,) = keyed.server_environments
         assert "PATH" in environment
         assert "OPENAI_API_KEY" not in environment
-        assert KEY not in "".join(environment.values())
+        assert c.KEY not in "".join(environment.values())
 
 
 def test_a_foreign_name_a_code_page_and_the_key_of_the_environment(
@@ -126,18 +102,18 @@ def test_a_foreign_name_a_code_page_and_the_key_of_the_environment(
 ):
     """From the folder of the file; the environment's key wins over .env, and is not handed on."""
     document, summary = "Ein Satz — “drei”.\n東京", "要約: 東京 — “été” 🔭"
-    environments = answer_and_watch(httpserver, clone, summary)
-    write_env(clone, {"OPENAI_API_KEY": "sk-from-the-file"})
+    environments = c.answer_and_watch(httpserver, clone, summary)
+    c.write_env(clone, {"OPENAI_API_KEY": "sk-from-the-file"})
     (tmp_path / "Überblick 東京.txt").write_text(document, encoding="utf-8")
-    env = {"PYTHONIOENCODING": "cp1252", **with_key(httpserver)}
-    run = finish(start_client(clone, "Überblick 東京.txt", cwd=tmp_path, **env))
+    env = {"PYTHONIOENCODING": "cp1252", **c.with_key(httpserver)}
+    run = c.finish(c.start_client(clone, "Überblick 東京.txt", cwd=tmp_path, **env))
     assert run.status == 0
-    assert run.stdout.splitlines() == [STEPS[0], STEPS[2], *REQUEST, *result(summary)]
+    assert run.stdout.splitlines() == [c.STEPS[0], c.STEPS[2], *REQUEST, *result(summary)]
     ((request, _),) = httpserver.log
-    assert request.headers["Authorization"] == f"Bearer {KEY}"
-    assert request.json["messages"][1]["content"] == PROMPT + document
+    assert request.headers["Authorization"] == f"Bearer {c.KEY}"
+    assert request.json["messages"][1]["content"] == c.PROMPT + document
     (environment,) = environments
-    assert KEY not in "".join(environment.values())
+    assert c.KEY not in "".join(environment.values())
 
 
 def test_env_example_copied_as_it_is_means_no_key(clone: Path):

@@ -4,13 +4,11 @@ import ast
 import sys
 from pathlib import Path
 
+import conftest as c
 import pytest
-from conftest import ENVIRONMENT, PROMPT, ROOT, SAMPLE, STEPS, SYSTEM_PROMPT, greet, log_connections
 from fastmcp import Client
 from fastmcp.exceptions import McpError, ToolError
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.types import CreateMessageResult, ErrorData, ImageContent, SamplingCapability, TextContent
+from mcp import types
 
 import server
 
@@ -37,11 +35,11 @@ async def summarize(document: str, handler: Recorder | None) -> str:
 
 async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document():
     handler = Recorder("fine")
-    await summarize(SAMPLE, handler)
+    await summarize(c.SAMPLE, handler)
     (request,) = handler.requests
     assert request.model_dump(exclude_none=True) == {
-        "messages": [{"role": "user", "content": {"type": "text", "text": PROMPT + SAMPLE}}],
-        "systemPrompt": SYSTEM_PROMPT,
+        "messages": [{"role": "user", "content": {"type": "text", "text": c.PROMPT + c.SAMPLE}}],
+        "systemPrompt": c.SYSTEM_PROMPT,
         "temperature": 0.7,
         "maxTokens": 300,
         "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
@@ -49,8 +47,8 @@ async def test_the_sampling_request_has_exactly_these_values_and_the_whole_docum
 
 
 async def test_the_summary_stands_stripped_below_a_line_of_its_own(capfd):
-    assert await summarize(SAMPLE, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
-    assert capfd.readouterr() == ("", f"{STEPS[1]}\n{STEPS[3]}\n")
+    assert await summarize(c.SAMPLE, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
+    assert capfd.readouterr() == ("", f"{c.STEPS[1]}\n{c.STEPS[3]}\n")
 
 
 async def test_one_tool_with_one_argument_and_a_description():
@@ -62,15 +60,15 @@ async def test_one_tool_with_one_argument_and_a_description():
     assert tool.description.startswith("Summarize a plain text with the language model of the")
 
 
-def image() -> CreateMessageResult:
-    content = ImageContent(type="image", data="AAAA", mimeType="image/png")
-    return CreateMessageResult(role="assistant", model="painter", content=content)
+def image() -> types.CreateMessageResult:
+    content = types.ImageContent(type="image", data="AAAA", mimeType="image/png")
+    return types.CreateMessageResult(role="assistant", model="painter", content=content)
 
 
 NO_TEXT = "Sampling failed: the completion holds no text"
 EMPTY = "The document is empty: there is nothing to summarize"
 DENIAL = RuntimeError("I would rather not")
-REJECTION = McpError(ErrorData(code=-1, message="User rejected sampling request"))
+REJECTION = McpError(types.ErrorData(code=-1, message="User rejected sampling request"))
 
 
 @pytest.mark.parametrize(
@@ -78,11 +76,11 @@ REJECTION = McpError(ErrorData(code=-1, message="User rejected sampling request"
     [
         ("", Recorder("fine"), EMPTY, []),
         (" \n\t", Recorder("fine"), EMPTY, []),
-        (SAMPLE, None, "Sampling failed: Client does not support sampling", STEPS[1:2]),
-        (SAMPLE, Recorder(DENIAL), "Sampling failed: I would rather not", STEPS[1:2]),
-        (SAMPLE, Recorder(REJECTION), f"Sampling failed: {REJECTION}", STEPS[1:2]),
-        (SAMPLE, Recorder(" \n"), NO_TEXT, STEPS[1:2]),
-        (SAMPLE, Recorder(image()), NO_TEXT, STEPS[1:2]),
+        (c.SAMPLE, None, "Sampling failed: Client does not support sampling", c.STEPS[1:2]),
+        (c.SAMPLE, Recorder(DENIAL), "Sampling failed: I would rather not", c.STEPS[1:2]),
+        (c.SAMPLE, Recorder(REJECTION), f"Sampling failed: {REJECTION}", c.STEPS[1:2]),
+        (c.SAMPLE, Recorder(" \n"), NO_TEXT, c.STEPS[1:2]),
+        (c.SAMPLE, Recorder(image()), NO_TEXT, c.STEPS[1:2]),
     ],
     ids=["empty", "blank", "cannot sample", "denies", "rejects", "blank text", "image"],
 )
@@ -97,7 +95,7 @@ async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, wo
 
 
 def test_its_code_imports_fastmcp_alone_and_opens_nothing():
-    nodes = list(ast.walk(ast.parse((ROOT / "server.py").read_text(encoding="utf-8"))))
+    nodes = list(ast.walk(ast.parse((c.ROOT / "server.py").read_text(encoding="utf-8"))))
     modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     modules |= {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     assert modules == {"sys", "fastmcp", "fastmcp.exceptions"}
@@ -105,37 +103,12 @@ def test_its_code_imports_fastmcp_alone_and_opens_nothing():
     assert not names & {"open", "exec", "eval", "__import__"}
 
 
-async def test_it_works_under_the_sdk_s_own_client_from_any_folder(tmp_path: Path):
-    log = tmp_path / "stderr.txt"
-    parameters = StdioServerParameters(
-        command=sys.executable, args=[str(ROOT / "server.py")], cwd=tmp_path
-    )
-
-    async def sampling_callback(context, params):
-        content = TextContent(type="text", text=f"{params.maxTokens} tokens")
-        return CreateMessageResult(role="assistant", model="mine", content=content)
-
-    with log.open("w", encoding="utf-8") as errlog:
-        async with (
-            stdio_client(parameters, errlog=errlog) as streams,
-            ClientSession(
-                *streams,
-                sampling_callback=sampling_callback,
-                sampling_capabilities=SamplingCapability(),
-            ) as session,
-        ):
-            await session.initialize()
-            result = await session.call_tool("summarize_document", {"document_text": SAMPLE})
-    assert result.content[0].text == "Summary:\n300 tokens"
-    assert not result.isError
-
-
-def test_stdout_holds_the_protocol_alone_and_nothing_is_connected_to(tmp_path: Path):
-    hooks, connections = log_connections(tmp_path)
-    environment = {**ENVIRONMENT, **hooks, "COLUMNS": "200"}
-    rest = greet([sys.executable, str(ROOT / "server.py")], tmp_path, environment)
-    assert rest.stdout == ""
-    assert rest.status == 0
-    (line,) = rest.stderr.splitlines()  # no banner
-    assert "Starting MCP server 'Document Assistant' with transport 'stdio'" in line
+async def test_under_the_sdk_s_own_client_from_any_folder_it_connects_to_nothing(tmp_path: Path):
+    hooks, connections = c.log_connections(tmp_path)
+    script = str(c.ROOT / "server.py")
+    env = {**hooks, "COLUMNS": "200"}
+    stderr = await c.greet(tmp_path / "log.txt", sys.executable, [script], tmp_path, **env)
+    start, *steps = stderr.splitlines()  # no banner
+    assert "Starting MCP server 'Document Assistant' with transport 'stdio'" in start
+    assert steps == [c.STEPS[1], c.STEPS[3]]
     assert connections.read_text(encoding="utf-8") == ""
