@@ -103,14 +103,9 @@ class Run:
 
 def start_client(clone: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.Popen:
     """Start client.py as a process of its own, as `uv run client.py` does."""
-    return subprocess.Popen(
-        [sys.executable, str(clone / "client.py"), *args],
-        cwd=cwd,
-        env={**ENVIRONMENT, **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command, env = [sys.executable, str(clone / "client.py"), *args], {**ENVIRONMENT, **env}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=cwd, env=env, **pipes, encoding="utf-8")
 
 
 def finish(process: subprocess.Popen) -> Run:
@@ -120,17 +115,12 @@ def finish(process: subprocess.Popen) -> Run:
             stdout, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
-    return Run(process.returncode, *(text.decode("utf-8") for text in (stdout, stderr)))
+    return Run(process.returncode, stdout, stderr)
 
 
 @pytest.fixture
-def run_here(
-    clone: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Run]:
-    """Run the whole of client.py in this process, where LiteLLM is imported already.
-
-    The server is a process of its own all the same.
-    """
+def run_here(clone: Path, monkeypatch, capfd) -> Callable[..., Run]:
+    """Run client.py whole in this process, where LiteLLM is imported; the server has its own."""
 
     def run(*args: str, **env: str) -> Run:
         monkeypatch.setattr(sys, "argv", ["client.py", *args])
@@ -204,11 +194,9 @@ def respond(httpserver: HTTPServer, *responses: dict | Response | Callable) -> N
 
     def handle(request: Request) -> Response:
         response = responses[min(len(httpserver.log), len(responses) - 1)]
-        if callable(response) and not isinstance(response, Response):
+        if not isinstance(response, dict | Response):
             response = response(request)
-        if isinstance(response, dict):
-            response = Response(json.dumps(response), mimetype="application/json")
-        return response
+        return Response(json.dumps(response)) if isinstance(response, dict) else response
 
     httpserver.expect_request(CHAT, method="POST").respond_with_handler(handle)
 
@@ -216,18 +204,6 @@ def respond(httpserver: HTTPServer, *responses: dict | Response | Callable) -> N
 def with_key(httpserver: HTTPServer) -> dict[str, str]:
     """The variables that lead LiteLLM to the stand-in."""
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": httpserver.url_for("/v1")}
-
-
-def answer_and_watch(httpserver: HTTPServer, clone: Path, content: str) -> list[dict[str, str]]:
-    """Answer every call with content. The list fills with the server's environments meanwhile."""
-    environments: list[dict[str, str]] = []
-
-    def watch(request: Request) -> dict:
-        environments.extend(server.environ() for server in servers(clone))
-        return completion(content)
-
-    respond(httpserver, watch)
-    return environments
 
 
 CONNECTION_LOG = """

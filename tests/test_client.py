@@ -21,7 +21,6 @@ def hints(*names: str | None) -> types.ModelPreferences:
     [
         (None, "gpt-4o"),  # every part may be absent
         (types.ModelPreferences(costPriority=1), "gpt-4o"),
-        (hints(), "gpt-4o"),
         (hints(None, "mini"), "gpt-4o-mini"),
         (hints("", "mini"), "gpt-4o-mini"),
         (hints("mini"), "gpt-4o-mini"),  # a part of a name
@@ -64,61 +63,37 @@ async def sample(params: types.CreateMessageRequestParams) -> str:
 
 
 USER = {"role": "user", "content": "Hello"}
+SYSTEM = {"role": "system", "content": "Be kind."}
+ASSISTANT = {"role": "assistant", "content": "Hi"}
+BLOCKS = {"role": "user", "content": "One\ntwo — “three”"}
+ALL = {"temperature": 0.2, "maxTokens": 7, "stopSequences": ["END"], "systemPrompt": "Be kind."}
+CHAT = [("user", text("Hello")), ("assistant", text("Hi"))]
+CHAT.append(("user", [text("One"), text("two — “three”")]))
+REQUESTS = {
+    "the least": (request(CHAT[0]), [USER], {"model": "gpt-4o", "max_tokens": 300}),
+    "everything": (
+        request(*CHAT, **ALL, modelPreferences=hints("mini")),
+        [SYSTEM, USER, ASSISTANT, BLOCKS],
+        {"model": "gpt-4o-mini", "max_tokens": 7, "temperature": 0.2, "stop": ["END"]},
+    ),
+    "an empty system prompt, a temperature of 0": (
+        request(CHAT[0], systemPrompt="", temperature=0.0),
+        [USER],
+        {"model": "gpt-4o", "max_tokens": 300, "temperature": 0.0},
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("params", "sent"),
-    [
-        (
-            request(("user", text("Hello"))),
-            {"messages": [USER], "model": "gpt-4o", "max_tokens": 300},
-        ),
-        (
-            request(
-                ("user", text("Hello")),
-                ("assistant", text("Hi")),
-                ("user", [text("One"), text("two — “three”")]),
-                systemPrompt="Be kind.",
-                temperature=0.2,
-                maxTokens=7,
-                stopSequences=["END", "STOP"],
-                modelPreferences=hints("mini"),
-            ),
-            {
-                "messages": [
-                    {"role": "system", "content": "Be kind."},
-                    USER,
-                    {"role": "assistant", "content": "Hi"},
-                    {"role": "user", "content": "One\ntwo — “three”"},
-                ],
-                "model": "gpt-4o-mini",
-                "max_tokens": 7,
-                "temperature": 0.2,
-                "stop": ["END", "STOP"],
-            },
-        ),
-        (
-            request(("user", [text("Hello")]), systemPrompt="", temperature=0.0),
-            {"messages": [USER], "model": "gpt-4o", "max_tokens": 300, "temperature": 0.0},
-        ),
-    ],
-    ids=["the least", "everything", "an empty system prompt, a temperature of 0"],
-)
-async def test_the_model_is_sent_what_the_server_asked_for(
-    openai, params, sent, monkeypatch, capsys
-):
+@pytest.mark.parametrize("case", REQUESTS)
+async def test_the_model_is_sent_what_the_server_asked_for(openai, monkeypatch, capsys, case):
+    params, messages, sent = REQUESTS[case]
     monkeypatch.setenv("OPENAI_API_KEY", f" {c.KEY}\n")  # white space around a key is not sent
     c.respond(openai, c.completion("fine"))
     assert await sample(params) == "fine"
-    asked = {
-        "Model": sent["model"],
-        "Temperature": params.temperature,
-        "Max tokens": params.maxTokens,
-    }
-    lines = [c.STEPS[2], *(f"{name}: {value}" for name, value in asked.items())]
-    assert capsys.readouterr().out.splitlines() == lines
+    lines = [c.STEPS[2], f"Model: {sent['model']}", f"Temperature: {params.temperature}"]
+    assert capsys.readouterr().out.splitlines() == [*lines, f"Max tokens: {params.maxTokens}"]
     ((http_request, _),) = openai.log
-    assert http_request.json == sent
+    assert http_request.json == {"messages": messages, **sent}
     assert http_request.headers["Authorization"] == f"Bearer {c.KEY}"
 
 
@@ -145,18 +120,18 @@ async def test_without_a_key_no_model_is_called_and_one_text_says_so(
     assert openai.log == []
 
 
-BLOCKS = [
+OTHERS = [
     types.ImageContent(type="image", data="AAAA", mimeType="image/png"),
     types.AudioContent(type="audio", data="AAAA", mimeType="audio/wav"),
     types.ToolUseContent(type="tool_use", id="1", name="f", input={}),
     types.ToolResultContent(type="tool_result", toolUseId="1", content=[]),
 ]
 REFUSED = {
-    **{block.type: request(("user", text("Hi")), ("assistant", block)) for block in BLOCKS},
-    "image beside text": request(("user", [text("Look:"), BLOCKS[0]])),
-    "tools": request(("user", text("Hello")), tools=[types.Tool(name="f", inputSchema={})]),
-    "no tools": request(("user", text("Hello")), tools=[]),
-    "tool choice": request(("user", text("Hello")), toolChoice=types.ToolChoice()),
+    **{block.type: request(CHAT[0], ("assistant", block)) for block in OTHERS},
+    "image beside text": request(("user", [text("Look:"), OTHERS[0]])),
+    "tools": request(CHAT[0], tools=[types.Tool(name="f", inputSchema={})]),
+    "no tools": request(CHAT[0], tools=[]),
+    "tool choice": request(CHAT[0], toolChoice=types.ToolChoice()),
 }
 
 
@@ -216,19 +191,7 @@ async def test_passing_trouble_is_survived(openai: HTTPServer, trouble: Response
     assert len(openai.log) == 2
 
 
-PROBE = """
-from fastmcp import Context, FastMCP
-
-mcp = FastMCP("Probe")
-
-@mcp.tool
-async def summarize_document(document_text: str, ctx: Context) -> str:
-    return "Declared: " + ctx.session.client_params.capabilities.model_dump_json(exclude_none=True)
-
-mcp.run(show_banner=False)
-"""
-
-
 def test_the_client_declares_sampling_without_tools(clone: Path, run_here):
-    (clone / "server.py").write_text(PROBE, encoding="utf-8")
-    assert '\nDeclared: {"sampling":{}}\n' in run_here().stdout
+    declared = "ctx.session.client_params.capabilities.model_dump_json(exclude_none=True)"
+    c.edit(clone / "server.py", 'f"Summary:\\n{text}"', declared)
+    assert '\n{"sampling":{}}\n' in run_here().stdout

@@ -47,10 +47,8 @@ def cell(text: str) -> nbformat.NotebookNode:
 def run(cells: list[nbformat.NotebookNode], folder: Path) -> list[dict[str, str]]:
     """Run cells in a kernel of their own. Per code cell, what it printed to each stream."""
     notebook = nbformat.v4.new_notebook(cells=copy.deepcopy(cells))
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(
-        notebook, timeout=60, resources=resources, on_cell_executed=check_nothing_is_left
-    ).execute()
+    options = {"timeout": 60, "resources": {"metadata": {"path": str(folder)}}}
+    NotebookClient(notebook, on_cell_executed=check_nothing_is_left, **options).execute()
     return printed(notebook.cells)
 
 
@@ -70,13 +68,12 @@ def runs_a_script(process: psutil.Process) -> bool:
 def printed(cells: list[nbformat.NotebookNode]) -> list[dict[str, str]]:
     result = []
     for cell in cells:
-        streams: dict[str, str] = {}
+        assert all(output.output_type == "stream" for output in cell.get("outputs", []))
+        streams = {"stdout": "", "stderr": ""}
         for output in cell.get("outputs", []):
-            assert output.output_type == "stream"  # nothing but prints: no traceback
-            streams[output.name] = streams.get(output.name, "") + output.text
-        for name in streams:
-            for pattern, replacement in DIFFERS:
-                streams[name] = re.sub(pattern, replacement, streams[name], flags=re.MULTILINE)
+            streams[output.name] += output.text
+        for pattern, replacement in DIFFERS:  # in prints to stdout alone
+            streams["stdout"] = re.sub(pattern, replacement, streams["stdout"], flags=re.MULTILINE)
         if cell.cell_type == "code":
             result.append(streams)
     return result
@@ -113,15 +110,8 @@ with open({str(log)!r}, "a", encoding="utf-8") as log:
     c.edit(clone / "server.py", "import sys\n", dump)
     c.respond(httpserver, c.completion("A summary from the stand-in."))
     c.write_env(clone, c.with_key(httpserver))
-    texts = [
-        *START,
-        "def by_hand",
-        "async def call_the",
-        "LIMIT",
-        "document, sampling_handler)",
-        "spy",
-    ]
-    outputs = run([cell(text) for text in [*texts, '"client.py"']], clone)
+    texts = [*START, "def by_hand", "async def call_the", "LIMIT", "document, sampling_handler)"]
+    outputs = run([cell(text) for text in [*texts, "spy", '"client.py"']], clone)
     start, *_, handler, spy, script = [output.get("stdout", "") for output in outputs]
     assert "OPENAI_API_KEY is set\n" in start
     assert len(httpserver.log) == 2

@@ -46,8 +46,8 @@ async def test_the_commands_that_need_no_key_and_the_entry_for_other_hosts(clone
     (alone,) = re.findall(r"`(uv run server\.py)`", README)
     (entry,) = json.loads(blocks("json")[0])["mcpServers"].values()
     args = [arg.replace("/path/to/sampling-mcp", str(clone)) for arg in entry["args"]]
-    for command, *args, cwd in ([*alone.split(), clone], [entry["command"], *args, tmp_path]):
-        await c.greet(tmp_path / "log.txt", command, args, cwd, **env)
+    await c.greet(tmp_path / "log.txt", entry["command"], args, tmp_path, **env)
+    await c.greet(tmp_path / "log.txt", "uv", alone.split()[1:], clone, **env)
     assert "uv run pytest\n" in (c.ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ import conftest as c
 import litellm
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Request
 
 SUMMARY = "Astronomy explains where we come from, serves society and is open to everyone."
 
@@ -53,16 +54,17 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         (folder / "packages" / "litellm").symlink_to(Path(litellm.__file__).parent)
         hooks["PYTHONPATH"] += f":{folder / 'packages'}"
     with HTTPServer() as httpserver:
-        server_environments = c.answer_and_watch(httpserver, clone, f"\n{SUMMARY}\n")
+        environments: list[dict[str, str]] = []  # of the server, while the model is called
+
+        def answer(request: Request) -> dict:
+            environments.extend(server.environ() for server in c.servers(clone))
+            return c.completion(f"\n{SUMMARY}\n")
+
+        c.respond(httpserver, answer)
         c.write_env(clone, c.with_key(httpserver))
         run = c.finish(c.start_client(clone, cwd=folder / "elsewhere", **hooks))
-        return SimpleNamespace(
-            **vars(run),
-            port=httpserver.port,
-            requests=[request for request, _ in httpserver.log],
-            server_environments=server_environments,
-            connections=log.read_text(encoding="utf-8").splitlines(),
-        )
+    log = log.read_text(encoding="utf-8").splitlines()
+    return SimpleNamespace(**vars(run), server=httpserver, environments=environments, log=log)
 
 
 @pytest.mark.xdist_group("keyed")
@@ -74,7 +76,7 @@ class TestWithAKey:
         assert c.KEY not in keyed.stdout + keyed.stderr
 
     def test_the_provider_is_sent_this_to_the_letter(self, keyed: SimpleNamespace):
-        (request,) = keyed.requests
+        ((request, _),) = keyed.server.log
         assert request.headers["Authorization"] == f"Bearer {c.KEY}"
         assert request.json == {
             "model": "gpt-4o",
@@ -87,11 +89,11 @@ class TestWithAKey:
         }
 
     def test_a_run_connects_to_the_provider_alone(self, keyed: SimpleNamespace):
-        assert keyed.connections
-        assert all(f", {keyed.port}" in address for address in keyed.connections)
+        assert keyed.log
+        assert all(f", {keyed.server.port}" in address for address in keyed.log)
 
     def test_the_server_process_is_not_handed_the_key(self, keyed: SimpleNamespace):
-        (environment,) = keyed.server_environments
+        (environment,) = keyed.environments
         assert "PATH" in environment
         assert "OPENAI_API_KEY" not in environment
         assert c.KEY not in "".join(environment.values())
@@ -100,9 +102,9 @@ class TestWithAKey:
 def test_a_foreign_name_a_code_page_and_the_key_of_the_environment(
     clone: Path, tmp_path: Path, httpserver: HTTPServer
 ):
-    """From the folder of the file; the environment's key wins over .env, and is not handed on."""
+    """From the folder of the file; the environment's key wins over .env."""
     document, summary = "Ein Satz — “drei”.\n東京", "要約: 東京 — “été” 🔭"
-    environments = c.answer_and_watch(httpserver, clone, summary)
+    c.respond(httpserver, c.completion(summary))
     c.write_env(clone, {"OPENAI_API_KEY": "sk-from-the-file"})
     (tmp_path / "Überblick 東京.txt").write_text(document, encoding="utf-8")
     env = {"PYTHONIOENCODING": "cp1252", **c.with_key(httpserver)}
@@ -112,11 +114,3 @@ def test_a_foreign_name_a_code_page_and_the_key_of_the_environment(
     ((request, _),) = httpserver.log
     assert request.headers["Authorization"] == f"Bearer {c.KEY}"
     assert request.json["messages"][1]["content"] == c.PROMPT + document
-    (environment,) = environments
-    assert c.KEY not in "".join(environment.values())
-
-
-def test_env_example_copied_as_it_is_means_no_key(clone: Path):
-    text = (clone / ".env.example").read_text(encoding="utf-8")
-    assert text.splitlines()[0].startswith("# ")
-    assert text.splitlines()[1:] == ["OPENAI_API_KEY="]
