@@ -66,9 +66,9 @@ def clone(tmp_path: Path) -> Path:
     return copy_clone(tmp_path)
 
 
-def write_env(folder: Path, variables: dict[str, str]) -> None:
-    lines = [f"{name}={value}\n" for name, value in variables.items()]
-    (folder / ".env").write_text("".join(lines), encoding="utf-8")
+def write_env(folder: Path, **variables: str) -> None:
+    text = "".join(f"{name}={value}\n" for name, value in variables.items())
+    (folder / ".env").write_text(text, encoding="utf-8")
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -86,15 +86,11 @@ class Run:
     stdout: str
     stderr: str
 
-    @property
-    def last_line(self) -> str:
-        return self.stderr.rstrip("\n").rpartition("\n")[2]
-
     def check_failure(self, clone: Path, last_line: str = "", status: int = 1) -> None:
         """Check what every failure has in common."""
         assert self.status == status
         if last_line:
-            assert re.fullmatch(last_line, self.last_line)
+            assert re.fullmatch(last_line, self.stderr.splitlines()[-1])
         assert "Summary:" not in self.stdout
         assert "Traceback" not in self.stdout + self.stderr
         assert KEY not in self.stdout + self.stderr
@@ -110,11 +106,10 @@ def start_client(clone: Path, *args: str, cwd: Path | None = None, **env: str) -
 
 def finish(process: subprocess.Popen) -> Run:
     """Wait for a process. The server holds the same stderr: this waits for its end as well."""
-    with process:
-        try:
-            stdout, stderr = process.communicate(timeout=60)
-        finally:
-            process.kill()
+    try:
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     return Run(process.returncode, stdout, stderr)
 
 
@@ -208,13 +203,8 @@ def with_key(httpserver: HTTPServer) -> dict[str, str]:
 
 CONNECTION_LOG = """
 import os, sys
-
-def hook(event, args):
-    if event == "socket.connect":
-        with open(os.environ["CONNECTION_LOG"], "a", encoding="utf-8") as log:
-            print(args[1], file=log)
-
-sys.addaudithook(hook)
+log = open(os.environ["CONNECTION_LOG"], "a", encoding="utf-8", buffering=1)
+sys.addaudithook(lambda event, args: event == "socket.connect" and print(args[1], file=log))
 """
 
 

@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,14 +29,7 @@ DIFFERS = [
 
 START = ("from client import", "from pathlib", "def send")
 
-NO_FILENO = """
-import io, sys
-
-def fileno():
-    raise io.UnsupportedOperation("fileno")
-
-sys.stderr.fileno = fileno
-"""
+NO_FILENO = "import io, sys; sys.stderr.fileno = io.StringIO().fileno"  # which raises
 
 
 def cell(text: str) -> nbformat.NotebookNode:
@@ -79,29 +73,19 @@ def printed(cells: list[nbformat.NotebookNode]) -> list[dict[str, str]]:
     return result
 
 
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a kernel the .env files are read."""
-    for name in ("PYTHON_DOTENV_DISABLED", "FASTMCP_ENV_FILE"):
-        monkeypatch.delenv(name)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
-    return {str(path): path.read_bytes() for path in paths if path.is_file()}
-
-
 @pytest.mark.xdist_group("kernel")
-def test_without_a_key_the_outputs_are_those_that_are_committed(clone: Path, kernel):
-    before = files(clone)
+def test_without_a_key_the_outputs_are_those_that_are_committed(clone: Path):
+    before = {path.name: path.read_bytes() for path in clone.iterdir()}
     assert run(NOTEBOOK.cells, clone) == printed(NOTEBOOK.cells)
-    assert files(clone) == before
+    shutil.rmtree(clone / "__pycache__", ignore_errors=True)
+    assert {path.name: path.read_bytes() for path in clone.iterdir()} == before
 
 
 @pytest.mark.xdist_group("kernel")
 def test_with_a_key_the_model_is_called_and_no_server_has_the_key(
-    clone: Path, httpserver: HTTPServer, kernel, tmp_path: Path
+    clone: Path, httpserver: HTTPServer, monkeypatch, tmp_path: Path
 ):
+    monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
     log = tmp_path / "environments.txt"
     dump = f"""import json, os, sys
 with open({str(log)!r}, "a", encoding="utf-8") as log:
@@ -109,7 +93,7 @@ with open({str(log)!r}, "a", encoding="utf-8") as log:
 """
     c.edit(clone / "server.py", "import sys\n", dump)
     c.respond(httpserver, c.completion("A summary from the stand-in."))
-    c.write_env(clone, c.with_key(httpserver))
+    c.write_env(clone, **c.with_key(httpserver))
     texts = [*START, "def by_hand", "async def call_the", "LIMIT", "document, sampling_handler)"]
     outputs = run([cell(text) for text in [*texts, "spy", '"client.py"']], clone)
     start, *_, handler, spy, script = [output.get("stdout", "") for output in outputs]
@@ -127,7 +111,7 @@ with open({str(log)!r}, "a", encoding="utf-8") as log:
 
 
 @pytest.mark.xdist_group("kernel")
-def test_a_stderr_without_a_file_is_no_hindrance(clone: Path, kernel):
+def test_a_stderr_without_a_file_is_no_hindrance(clone: Path):
     """As in a kernel on Windows, where the SDK would fail to hand it to a server."""
     texts = [*START, "def by_hand", "async def call_the", "spy", '"client.py"']
     cells = [cell(text) for text in texts]

@@ -49,7 +49,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     hooks, log = c.log_connections(folder)
     for name in ("elsewhere", "packages"):
         (folder / name).mkdir()
-        c.write_env(folder / name, {"OPENAI_API_KEY": f"sk-of-{name}"})
+        c.write_env(folder / name, OPENAI_API_KEY=f"sk-of-{name}")
     if sys.platform != "win32":  # where it takes a right to make a symbolic link
         (folder / "packages" / "litellm").symlink_to(Path(litellm.__file__).parent)
         hooks["PYTHONPATH"] += f":{folder / 'packages'}"
@@ -61,7 +61,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             return c.completion(f"\n{SUMMARY}\n")
 
         c.respond(httpserver, answer)
-        c.write_env(clone, c.with_key(httpserver))
+        c.write_env(clone, **c.with_key(httpserver))
         run = c.finish(c.start_client(clone, cwd=folder / "elsewhere", **hooks))
     log = log.read_text(encoding="utf-8").splitlines()
     return SimpleNamespace(**vars(run), server=httpserver, environments=environments, log=log)
@@ -78,12 +78,10 @@ class TestWithAKey:
     def test_the_provider_is_sent_this_to_the_letter(self, keyed: SimpleNamespace):
         ((request, _),) = keyed.server.log
         assert request.headers["Authorization"] == f"Bearer {c.KEY}"
+        system = {"role": "system", "content": c.SYSTEM_PROMPT}
         assert request.json == {
             "model": "gpt-4o",
-            "messages": [
-                {"role": "system", "content": c.SYSTEM_PROMPT},
-                {"role": "user", "content": c.PROMPT + c.SAMPLE},
-            ],
+            "messages": [system, {"role": "user", "content": c.PROMPT + c.SAMPLE}],
             "temperature": 0.7,
             "max_tokens": 300,
         }
@@ -105,7 +103,7 @@ def test_a_foreign_name_a_code_page_and_the_key_of_the_environment(
     """From the folder of the file; the environment's key wins over .env."""
     document, summary = "Ein Satz — “drei”.\n東京", "要約: 東京 — “été” 🔭"
     c.respond(httpserver, c.completion(summary))
-    c.write_env(clone, {"OPENAI_API_KEY": "sk-from-the-file"})
+    c.write_env(clone, OPENAI_API_KEY="sk-from-the-file")
     (tmp_path / "Überblick 東京.txt").write_text(document, encoding="utf-8")
     env = {"PYTHONIOENCODING": "cp1252", **c.with_key(httpserver)}
     run = c.finish(c.start_client(clone, "Überblick 東京.txt", cwd=tmp_path, **env))

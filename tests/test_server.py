@@ -3,6 +3,7 @@
 import ast
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import conftest as c
 import pytest
@@ -13,30 +14,16 @@ from mcp import types
 import server
 
 
-class Recorder:
-    """A client's handler that keeps the requests and gives one answer."""
-
-    def __init__(self, answer):
-        self.requests = []
-        self.answer = answer
-
-    def __call__(self, messages, params, context):
-        self.requests.append(params)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-async def summarize(document: str, handler: Recorder | None) -> str:
+async def summarize(document: str, handler: Mock | None) -> str:
     async with Client(server.mcp, sampling_handler=handler) as client:
         result = await client.call_tool("summarize_document", {"document_text": document})
     return result.data
 
 
-async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document():
-    handler = Recorder("fine")
-    await summarize(c.SAMPLE, handler)
-    (request,) = handler.requests
+async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document(capfd):
+    handler = Mock(return_value="\n  One.\n\nTwo. \n")
+    assert await summarize(c.SAMPLE, handler) == "Summary:\nOne.\n\nTwo."  # stripped
+    (_, request, _), _ = handler.call_args
     assert request.model_dump(exclude_none=True) == {
         "messages": [{"role": "user", "content": {"type": "text", "text": c.PROMPT + c.SAMPLE}}],
         "systemPrompt": c.SYSTEM_PROMPT,
@@ -44,10 +31,6 @@ async def test_the_sampling_request_has_exactly_these_values_and_the_whole_docum
         "maxTokens": 300,
         "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
     }
-
-
-async def test_the_summary_stands_stripped_below_a_line_of_its_own(capfd):
-    assert await summarize(c.SAMPLE, Recorder("\n  One.\n\nTwo. \n")) == "Summary:\nOne.\n\nTwo."
     assert capfd.readouterr() == ("", f"{c.STEPS[1]}\n{c.STEPS[3]}\n")
 
 
@@ -60,11 +43,8 @@ async def test_one_tool_with_one_argument_and_a_description():
     assert tool.description.startswith("Summarize a plain text with the language model of the")
 
 
-def image() -> types.CreateMessageResult:
-    content = types.ImageContent(type="image", data="AAAA", mimeType="image/png")
-    return types.CreateMessageResult(role="assistant", model="painter", content=content)
-
-
+IMAGE = types.ImageContent(type="image", data="AAAA", mimeType="image/png")
+PICTURE = types.CreateMessageResult(role="assistant", model="painter", content=IMAGE)
 NO_TEXT = "Sampling failed: the completion holds no text"
 EMPTY = "The document is empty: there is nothing to summarize"
 DENIAL = RuntimeError("I would rather not")
@@ -74,13 +54,13 @@ REJECTION = McpError(types.ErrorData(code=-1, message="User rejected sampling re
 @pytest.mark.parametrize(
     ("document", "handler", "words", "steps"),
     [
-        ("", Recorder("fine"), EMPTY, []),
-        (" \n\t", Recorder("fine"), EMPTY, []),
+        ("", Mock(), EMPTY, []),
+        (" \n\t", Mock(), EMPTY, []),
         (c.SAMPLE, None, "Sampling failed: Client does not support sampling", c.STEPS[1:2]),
-        (c.SAMPLE, Recorder(DENIAL), "Sampling failed: I would rather not", c.STEPS[1:2]),
-        (c.SAMPLE, Recorder(REJECTION), f"Sampling failed: {REJECTION}", c.STEPS[1:2]),
-        (c.SAMPLE, Recorder(" \n"), NO_TEXT, c.STEPS[1:2]),
-        (c.SAMPLE, Recorder(image()), NO_TEXT, c.STEPS[1:2]),
+        (c.SAMPLE, Mock(side_effect=DENIAL), "Sampling failed: I would rather not", c.STEPS[1:2]),
+        (c.SAMPLE, Mock(side_effect=REJECTION), f"Sampling failed: {REJECTION}", c.STEPS[1:2]),
+        (c.SAMPLE, Mock(return_value=" \n"), NO_TEXT, c.STEPS[1:2]),
+        (c.SAMPLE, Mock(return_value=PICTURE), NO_TEXT, c.STEPS[1:2]),
     ],
     ids=["empty", "blank", "cannot sample", "denies", "rejects", "blank text", "image"],
 )
@@ -88,7 +68,7 @@ async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, wo
     with pytest.raises(ToolError) as error:
         await summarize(document, handler)
     assert str(error.value) == words
-    assert len(handler.requests if handler else steps) == len(steps)
+    assert not handler or handler.call_count == len(steps)
     *before, line = capfd.readouterr().err.splitlines()
     assert before == steps
     assert "Error calling tool 'summarize_document'" in line
