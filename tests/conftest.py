@@ -87,7 +87,6 @@ class Run:
     stderr: str
 
     def check_failure(self, clone: Path, last_line: str = "", status: int = 1) -> None:
-        """Check what every failure has in common."""
         assert self.status == status
         if last_line:
             assert re.fullmatch(last_line, self.stderr.splitlines()[-1])
@@ -98,7 +97,6 @@ class Run:
 
 
 def start_client(clone: Path, *args: str, cwd: Path | None = None, **env: str) -> subprocess.Popen:
-    """Start client.py as a process of its own, as `uv run client.py` does."""
     command, env = [sys.executable, str(clone / "client.py"), *args], {**ENVIRONMENT, **env}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=cwd, env=env, **pipes, encoding="utf-8")
@@ -134,7 +132,6 @@ def run_here(clone: Path, monkeypatch, capfd) -> Callable[..., Run]:
 
 
 def servers(clone: Path) -> list[psutil.Process]:
-    """The server processes of this copy of the project."""
     script = str(clone / "server.py")
     return [p for p in psutil.process_iter(["cmdline"]) if script in (p.info["cmdline"] or [])]
 
@@ -170,11 +167,10 @@ async def greet(log: Path, command: str, args: list[str], cwd: Path, **env: str)
 
 
 def completion(content: str | None, finish_reason: str = "stop") -> dict:
-    """A chat completion as the OpenAI API answers it."""
     message = {"role": "assistant", "content": content}
     choices = [{"index": 0, "message": message, "finish_reason": finish_reason}]
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-    answer = {"id": "1", "object": "chat.completion", "created": 1764000000, "model": "gpt-4o"}
+    answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
     return {**answer, "choices": choices, "usage": usage}
 
 
@@ -197,7 +193,6 @@ def respond(httpserver: HTTPServer, *responses: dict | Response | Callable) -> N
 
 
 def with_key(httpserver: HTTPServer) -> dict[str, str]:
-    """The variables that lead LiteLLM to the stand-in."""
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": httpserver.url_for("/v1")}
 
 

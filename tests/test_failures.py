@@ -98,7 +98,6 @@ def test_a_model_that_hangs_ends_the_call(killed: bool, clone, httpserver, run_h
     c.respond(httpserver, wait)
     try:
         run_here(**c.with_key(httpserver)).check_failure(clone, TIMED_OUT.format("4.0"))
-        assert not stopped.is_set()
     finally:
         stopped.set()
 

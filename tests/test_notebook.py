@@ -33,7 +33,6 @@ NO_FILENO = "import io, sys; sys.stderr.fileno = io.StringIO().fileno"  # which 
 
 
 def cell(text: str) -> nbformat.NotebookNode:
-    """The one code cell that holds a text."""
     (found,) = [cell for cell in CELLS if text in cell.source]
     return found
 
@@ -119,12 +118,9 @@ def test_a_stderr_without_a_file_is_no_hindrance(clone: Path):
     assert outputs[1:] == printed(cells)
 
 
-# What needs no kernel runs in this process.
-
-
 @pytest.fixture
 def here(clone: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run cells, found by a text in them, one after the other in one namespace."""
+    """Run cells, found by a text in them, in one namespace of this process: no kernel."""
     monkeypatch.chdir(clone)
     namespace: dict = {}
 

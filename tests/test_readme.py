@@ -80,6 +80,9 @@ def test_each_line_reference_points_at_what_its_row_names():
         target = f"{script}#L{first}" + (f"-L{last}" if last != first else "")
         expected.append(f"[`{target}`]({target})")
     assert [row[0] for row in table("What to notice in the code")] == expected
+    # The links into the repository are these, and one within the page.
+    others = re.findall(r"\]\((?!https://|server\.py|client\.py)([^)]+)\)", README)
+    assert others == ["#where-sampling-stands"] and "Where sampling stands" in SECTIONS
 
 
 def test_the_layout_lists_what_is_tracked_at_the_top_level():
@@ -92,13 +95,9 @@ def test_the_layout_lists_what_is_tracked_at_the_top_level():
 
 
 def test_the_messages_are_those_of_the_program():
-    """Each is seen, by its real cause, in test_client or test_failures."""
     messages = [row[0].strip("`") for row in table("When something goes wrong")]
-    tests = "".join(
-        (c.ROOT / "tests" / name).read_text(encoding="utf-8")
-        for name in ("test_client.py", "test_failures.py")
-    )
-    assert len(messages) == 5 and all(message in tests for message in messages)
+    tests = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_[cf]*")]
+    assert len(messages) == 5 and all(message in "".join(tests) for message in messages)
 
 
 def test_two_edits_lead_to_another_provider(clone: Path, httpserver: HTTPServer, run_here):
@@ -130,12 +129,6 @@ def test_a_model_on_this_machine_under_its_own_name(clone: Path, httpserver, run
     lines["OPENAI_BASE_URL"] = httpserver.url_for("/v1")
     assert "\nSummary:\nFrom here.\n" in run_here(**lines).stdout
     assert httpserver.log[0][0].json["model"] == "the-name"
-
-
-def test_every_link_into_the_repository_leads_somewhere():
-    """Those in the table are checked above."""
-    others = re.findall(r"\]\((?!https://|server\.py|client\.py)([^)]+)\)", README)
-    assert others == ["#where-sampling-stands"] and "Where sampling stands" in SECTIONS
 
 
 def test_the_settings_lead_to_releases_that_work():

@@ -40,10 +40,7 @@ def test_without_a_key_a_run_tells_its_story_in_order_on_one_pipe(keyless: c.Run
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A run with a key in .env beside client.py, and other keys where others would look.
-
-    It starts in a folder with a .env, and LiteLLM lies below one: it would look above its own.
-    """
+    """A run with the key in .env; in the folder above LiteLLM, and in the current, lie others."""
     folder = tmp_path_factory.mktemp("keyed")
     clone = c.copy_clone(folder)
     hooks, log = c.log_connections(folder)
@@ -86,11 +83,9 @@ class TestWithAKey:
             "max_tokens": 300,
         }
 
-    def test_a_run_connects_to_the_provider_alone(self, keyed: SimpleNamespace):
+    def test_the_key_and_the_connection_are_the_provider_s_alone(self, keyed: SimpleNamespace):
         assert keyed.log
         assert all(f", {keyed.server.port}" in address for address in keyed.log)
-
-    def test_the_server_process_is_not_handed_the_key(self, keyed: SimpleNamespace):
         (environment,) = keyed.environments
         assert "PATH" in environment
         assert "OPENAI_API_KEY" not in environment

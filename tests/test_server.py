@@ -54,7 +54,6 @@ REJECTION = McpError(types.ErrorData(code=-1, message="User rejected sampling re
 @pytest.mark.parametrize(
     ("document", "handler", "words", "steps"),
     [
-        ("", Mock(), EMPTY, []),
         (" \n\t", Mock(), EMPTY, []),
         (c.SAMPLE, None, "Sampling failed: Client does not support sampling", c.STEPS[1:2]),
         (c.SAMPLE, Mock(side_effect=DENIAL), "Sampling failed: I would rather not", c.STEPS[1:2]),
@@ -62,7 +61,7 @@ REJECTION = McpError(types.ErrorData(code=-1, message="User rejected sampling re
         (c.SAMPLE, Mock(return_value=" \n"), NO_TEXT, c.STEPS[1:2]),
         (c.SAMPLE, Mock(return_value=PICTURE), NO_TEXT, c.STEPS[1:2]),
     ],
-    ids=["empty", "blank", "cannot sample", "denies", "rejects", "blank text", "image"],
+    ids=["blank", "cannot sample", "denies", "rejects", "blank text", "image"],
 )
 async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, words, steps, capfd):
     with pytest.raises(ToolError) as error:
