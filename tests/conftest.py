@@ -132,8 +132,8 @@ def run_here(clone: Path, monkeypatch, capfd) -> Callable[..., Run]:
 
 
 def servers(clone: Path) -> list[psutil.Process]:
-    script = str(clone / "server.py")
-    return [p for p in psutil.process_iter(["cmdline"]) if script in (p.info["cmdline"] or [])]
+    found, script = psutil.process_iter(["cmdline"]), str(clone / "server.py")
+    return [process for process in found if script in (process.info["cmdline"] or [])]
 
 
 def check_no_server(clone: Path) -> None:
@@ -217,7 +217,7 @@ def keyless(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """README.md's `uv run client.py` without a key, both streams in one pipe."""
     clone = copy_clone(tmp_path_factory.mktemp("keyless"))
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    command = ["uv", "run", "client.py"]
-    run = subprocess.run(command, cwd=clone, env={**ENVIRONMENT, **UV}, **pipes, encoding="utf-8")
+    env, command = {**ENVIRONMENT, **UV}, ["uv", "run", "client.py"]
+    run = subprocess.run(command, cwd=clone, env=env, **pipes, encoding="utf-8")
     check_no_server(clone)
     return Run(run.returncode, run.stdout, "")

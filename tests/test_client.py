@@ -181,7 +181,10 @@ async def test_a_failure_of_the_model(openai: HTTPServer, capsys, case):
         assert words in line and len(line) <= 523
 
 
-def test_the_client_declares_sampling_without_tools(clone: Path, run_here):
+def test_the_client_declares_sampling_without_tools_and_ends_the_server(clone: Path, run_here):
     declared = "ctx.session.client_params.capabilities.model_dump_json(exclude_none=True)"
     c.edit(clone / "server.py", 'f"Summary:\\n{text}"', declared)
-    assert '\n{"sampling":{}}\n' in run_here().stdout
+    c.edit(
+        clone / "client.py", "client.is_connected()", "__import__('psutil').Process().children()"
+    )
+    assert run_here().stdout.endswith('\n{"sampling":{}}\nConnected?: []\n')

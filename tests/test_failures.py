@@ -33,7 +33,6 @@ def test_an_answer_without_text(clone: Path, httpserver: HTTPServer, run_here):
 
 
 DOCUMENTS = {
-    # what the file holds, the last line, whether the server was asked
     "missing": (None, r"FileNotFoundError: .*document\.txt'", False),
     "not UTF-8": ("été".encode("latin-1"), "UnicodeDecodeError: 'utf-8' codec .*", False),
     "empty": (b"", "ToolError: The document is empty: there is nothing to summarize", True),
@@ -119,7 +118,6 @@ def test_a_server_that_dies_during_the_call(clone: Path, httpserver: HTTPServer)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize(("sent", "status"), [("SIGINT", 130), ("SIGKILL", -9)])
 def test_a_client_that_is_stopped_leaves_no_server(sent, status, clone, httpserver):
-    """While the model is called, which is when most people lose their patience."""
     called, stopped = threading.Event(), threading.Event()
 
     def wait(request: Request) -> dict:

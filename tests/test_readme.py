@@ -80,7 +80,6 @@ def test_each_line_reference_points_at_what_its_row_names():
         target = f"{script}#L{first}" + (f"-L{last}" if last != first else "")
         expected.append(f"[`{target}`]({target})")
     assert [row[0] for row in table("What to notice in the code")] == expected
-    # The links into the repository are these, and one within the page.
     others = re.findall(r"\]\((?!https://|server\.py|client\.py)([^)]+)\)", README)
     assert others == ["#where-sampling-stands"] and "Where sampling stands" in SECTIONS
 
