@@ -12,8 +12,8 @@ from fastmcp.exceptions import McpError, ToolError
 mcp = FastMCP("Document Assistant")
 
 
-@mcp.tool
-async def summarize_document(document_text: str, ctx: Context) -> str:
+@mcp.tool(output_schema=None)  # the result is plain text: else FastMCP would send it twice
+async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMCP fills in ctx
     """Summarize a plain text with the language model of the client that calls this tool.
 
     Fails if the text is blank, or if the client cannot sample, refuses, or has no text to give.
@@ -24,8 +24,8 @@ async def summarize_document(document_text: str, ctx: Context) -> str:
     # On stdio a server's stdout carries the protocol and nothing else, so it prints to stderr.
     print("[2] server: asks the client for a completion", file=sys.stderr)
     try:
-        # Here the direction is reversed: over ctx, which FastMCP fills in and no caller sees, the
-        # server sends its client a request, sampling/createMessage, and waits for the answer.
+        # Here the direction is reversed: the server sends its client a request,
+        # sampling/createMessage, and waits for the answer.
         completion = await ctx.sample(
             f"Summarize the following document:\n\n{document_text}",
             system_prompt=(
@@ -37,14 +37,14 @@ async def summarize_document(document_text: str, ctx: Context) -> str:
             model_preferences="gpt-4o",  # a hint: the client chooses
         )
     except (McpError, ValueError) as error:
-        # McpError: the client denied the request, or its model failed.
-        # ValueError: the client never declared the capability `sampling`.
+        # McpError: the client answered with an error. It refused, or its model failed.
+        # ValueError: the client has not declared the capability `sampling`.
         raise ToolError(f"Sampling failed: {error}") from error
 
     text = (completion.text or "").strip()  # text is None where the completion is, say, an image
     if not text:
         raise ToolError("Sampling failed: the completion holds no text")
-    print("[4] server: has the completion, and ends the tool call", file=sys.stderr)
+    print("[4] server: has the answer, and ends the tool call", file=sys.stderr)
     return f"Summary:\n{text}"
 
 
