@@ -1,13 +1,12 @@
 """client.py's parts, over real HTTP to a stand-in for the OpenAI API."""
 
-import socket
 from pathlib import Path
 
-import conftest as c
+import helpers as h
 import pytest
 from mcp import types
 from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
+from werkzeug import Response
 
 import client
 
@@ -26,11 +25,14 @@ def hints(*names: str | None) -> types.ModelPreferences:
         (hints("gpt-4o-mini-2024-07-18"), "gpt-4o"),  # not the other way round
         (hints("gpt"), "gpt-4o"),  # in the order of the client's list
         (hints("gpt-4o-mini", "gpt-4o"), "gpt-4o-mini"),  # hints in their order
-        (hints("MINI"), "gpt-4o"),  # case counts
+        (hints("MINI"), "gpt-4o-mini"),  # in capitals or not
+        (hints("GPT-4O-MINI"), "gpt-4o-mini"),
+        (hints("llama"), "Llama-3"),
         (hints("claude-opus-5", "o1-pro", "openai/gpt-4o-mini"), "gpt-4o"),  # else the default
     ],
 )
-def test_choose_model(preferences, model):
+def test_choose_model(preferences, model, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(client, "MODELS", [*client.MODELS, "Llama-3"])
     assert client.choose_model(preferences) == model
 
 
@@ -45,146 +47,121 @@ def request(*messages: tuple, **params) -> types.CreateMessageRequestParams:
     )
 
 
-HELLO = request(("user", text("Hello")), temperature=0.7)
+async def sample(params: types.CreateMessageRequestParams) -> str:
+    return await client.sampling_handler(params.messages, params, None)
 
 
 @pytest.fixture
 def openai(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> HTTPServer:
     """The stand-in, with LiteLLM led to it."""
-    for name, value in c.with_key(httpserver).items():
+    for name, value in h.with_key(httpserver).items():
         monkeypatch.setenv(name, value)
     return httpserver
 
 
-async def sample(params: types.CreateMessageRequestParams) -> str:
-    return await client.sampling_handler(params.messages, params, None)
-
-
+HELLO = request(("user", text("Hello")), systemPrompt="", temperature=0.0)
+EVERYTHING = request(
+    ("user", text("Hello")),
+    ("assistant", text("Hi")),
+    ("user", [text("One"), text("two — “three”")]),
+    systemPrompt="Be kind.",
+    temperature=0.2,
+    maxTokens=7,
+    stopSequences=["END"],
+    modelPreferences=hints("mini"),
+)
 USER = {"role": "user", "content": "Hello"}
-SYSTEM = {"role": "system", "content": "Be kind."}
-ASSISTANT = {"role": "assistant", "content": "Hi"}
-BLOCKS = {"role": "user", "content": "One\ntwo — “three”"}
-ALL = {"temperature": 0.2, "maxTokens": 7, "stopSequences": ["END"], "systemPrompt": "Be kind."}
-CHAT = [("user", text("Hello")), ("assistant", text("Hi"))]
-CHAT.append(("user", [text("One"), text("two — “three”")]))
-REQUESTS = {
-    "the least": (request(CHAT[0]), [USER], {"model": "gpt-4o", "max_tokens": 300}),
-    "everything": (
-        request(*CHAT, **ALL, modelPreferences=hints("mini")),
-        [SYSTEM, USER, ASSISTANT, BLOCKS],
-        {"model": "gpt-4o-mini", "max_tokens": 7, "temperature": 0.2, "stop": ["END"]},
-    ),
-    "an empty system prompt, a temperature of 0": (
-        request(CHAT[0], systemPrompt="", temperature=0.0),
-        [USER],
-        {"model": "gpt-4o", "max_tokens": 300, "temperature": 0.0},
-    ),
-}
+CHAT = [
+    {"role": "system", "content": "Be kind."},
+    USER,
+    {"role": "assistant", "content": "Hi"},
+    {"role": "user", "content": "One\ntwo — “three”"},
+]
+LITTLE_SENT = {"model": "gpt-4o", "messages": [USER], "max_tokens": 300}
+ALL_SENT = {"model": "gpt-4o-mini", "messages": CHAT, "max_tokens": 7, "stop": ["END"]}
 
 
-@pytest.mark.parametrize("case", REQUESTS)
-async def test_the_model_is_sent_what_the_server_asked_for(openai, monkeypatch, capsys, case):
-    params, messages, sent = REQUESTS[case]
-    monkeypatch.setenv("OPENAI_API_KEY", f" {c.KEY}\n")  # white space around a key is not sent
-    c.respond(openai, c.completion("fine"))
+@pytest.mark.parametrize(("params", "sent"), [(HELLO, LITTLE_SENT), (EVERYTHING, ALL_SENT)])
+async def test_the_model_is_sent_what_was_asked_for(openai, monkeypatch, capsys, params, sent):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {h.KEY}\n")  # white space around a key is not sent
+    h.respond(openai, h.completion("fine"))
     assert await sample(params) == "fine"
-    lines = [c.STEPS[2], f"Model: {sent['model']}", f"Temperature: {params.temperature}"]
+    lines = [h.STEPS[2], f"Model: {sent['model']}", f"Temperature: {params.temperature}"]
     assert capsys.readouterr().out.splitlines() == [*lines, f"Max tokens: {params.maxTokens}"]
     ((http_request, _),) = openai.log
-    assert http_request.json == {"messages": messages, **sent}
-    assert http_request.headers["Authorization"] == f"Bearer {c.KEY}"
-
-
-@pytest.mark.parametrize("model", ["gpt-5", "o3"])
-async def test_what_a_model_does_not_take_is_left_out(openai, monkeypatch, model):
-    """And passing trouble is survived."""
-    c.respond(openai, c.provider_error(429), c.provider_error(500), c.completion("fine"))
-    monkeypatch.setattr(client, "MODELS", [model])
-    assert await sample(HELLO) == "fine"
-    assert len(openai.log) == 3
-    assert "temperature" not in openai.log[0][0].json
+    assert http_request.json == {**sent, "temperature": params.temperature}
+    assert http_request.headers["Authorization"] == f"Bearer {h.KEY}"
 
 
 @pytest.mark.parametrize(
-    ("key", "model"), [(None, "gpt-4o"), ("", "gpt-5"), (" \t", "o3"), (None, "claude-sonnet-5")]
+    ("name", "value", "model"),
+    [
+        ("OPENAI_API_KEY", None, "gpt-4o-mini"),
+        ("OPENAI_API_KEY", " \t", "gpt-4o-mini"),
+        ("ANTHROPIC_API_KEY", None, "anthropic/claude-sonnet-5"),  # while OpenAI's is set
+    ],
 )
-async def test_without_a_key_no_model_is_called_and_one_text_says_so(
-    openai, monkeypatch, capsys, key, model
+async def test_without_a_key_a_stand_in_counts_what_arrived(
+    openai, monkeypatch, capsys, name, value, model
 ):
     monkeypatch.setattr(client, "MODELS", [model])
-    monkeypatch.delenv("OPENAI_API_KEY")
-    if key is not None:
-        monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert await sample(HELLO) == c.NO_KEY
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(client, "KEY", name)
+    monkeypatch.setenv(name, value or "")
+    monkeypatch.setenv("ANTHROPIC_API_BASE", openai.url_for("/"))
+    length = sum(len(message["content"]) for message in CHAT)
+    assert await sample(EVERYTHING) == h.STAND_IN.format(length)
+    last_line = f"No {name} (see .env.example): {model} is not called"
+    assert capsys.readouterr().out.splitlines()[4:] == [last_line]
     assert openai.log == []
 
 
-OTHERS = [
-    types.ImageContent(type="image", data="AAAA", mimeType="image/png"),
-    types.ToolUseContent(type="tool_use", id="1", name="f", input={}),
-]
-REFUSED = {
-    **{block.type: request(CHAT[0], ("assistant", block)) for block in OTHERS},
-    "image beside text": request(("user", [text("Look:"), OTHERS[0]])),
-    "tools": request(CHAT[0], tools=[types.Tool(name="f", inputSchema={})]),
-    "no tools": request(CHAT[0], tools=[]),
-    "tool choice": request(CHAT[0], toolChoice=types.ToolChoice()),
-}
+IMAGE = types.ImageContent(type="image", data="AAAA", mimeType="image/png")
+TOOL_USE = types.ToolUseContent(type="tool_use", id="1", name="f", input={})
+TOOLS = "has not declared that its model can use tools"
 
 
-@pytest.mark.parametrize("case", REFUSED)
-async def test_what_is_not_text_is_refused_by_name(openai, capsys, case):
-    words = f"passes on text only, not {case.split()[0]}"
-    if case in ("tools", "no tools", "tool choice"):
-        words = "has not declared that its model can use tools"
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        (request(("user", [text("Look:"), IMAGE])), "passes on text only, not image"),
+        (request(("assistant", TOOL_USE)), "passes on text only, not tool_use"),
+        (request(tools=[types.Tool(name="f", inputSchema={})]), TOOLS),
+        (request(tools=[]), TOOLS),
+        (request(toolChoice=types.ToolChoice()), TOOLS),
+    ],
+)
+async def test_what_is_not_text_is_refused_by_name(openai, capsys, params, words):
     with pytest.raises(RuntimeError, match=f"^this client {words}$"):
-        await sample(REFUSED[case])
+        await sample(params)
     assert openai.log == []
     assert capsys.readouterr().out == ""  # no [3]
 
 
-def drop(request: Request) -> Response:
-    request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    return Response()
-
-
-PAGE = "<html>\n<body>\n" + "Sorry!\n" * 1000 + "</body>"
-
-MODEL_FAILURES = {
-    # case: (response, calls, what the server learns, words on the client's stderr)
-    "401": (c.provider_error(401), 1, f"{c.FAILED} (AuthenticationError)", "Your key: sk-test-***"),
-    "429": (c.provider_error(429), 3, f"{c.FAILED} (RateLimitError)", "Refused."),
-    "500": (c.provider_error(500), 3, f"{c.FAILED} (InternalServerError)", "Refused."),
-    "dropped": (drop, 3, f"{c.FAILED} (InternalServerError)", "Connection error"),
-    "a page": (Response(PAGE), 1, f"{c.FAILED} (InternalServerError)", "Empty or invalid response"),
-    "null": (c.completion(None, "content_filter"), 1, f"{c.NO_TEXT} (content_filter)", None),
-    "empty": (c.completion("", "length"), 1, f"{c.NO_TEXT} (length)", None),
-    "blank": (c.completion(" \n"), 1, f"{c.NO_TEXT} (stop)", None),
-    "no choices": ({**c.completion(""), "choices": []}, 1, f"{c.NO_TEXT} (no choices)", None),
+NO_TEXT = {
+    "content_filter": h.completion(None, "content_filter"),
+    "stop": h.completion(" \n"),
+    "no choices": Response('{"choices": []}'),
 }
 
 
-@pytest.mark.parametrize("case", MODEL_FAILURES)
-async def test_a_failure_of_the_model(openai: HTTPServer, capsys, case):
-    """The provider's words stay on the client's side, on one line; the server learns the kind."""
-    response, calls, message, words = MODEL_FAILURES[case]
-    c.respond(openai, response)
+@pytest.mark.parametrize("reason", NO_TEXT)
+async def test_an_answer_without_text_is_an_error_that_says_why(openai: HTTPServer, reason: str):
+    h.respond(openai, NO_TEXT[reason])
     with pytest.raises(RuntimeError) as error:
         await sample(HELLO)
-    assert str(error.value) == message
-    assert len(openai.log) == calls
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("The model")]
-    assert len(told) == (words is not None)
-    for line in told:
-        assert line.startswith("The model call failed: litellm.")
-        assert words in line and len(line) <= 523
+    assert str(error.value) == f"the client's model returned no text ({reason})"
+
+
+def test_half_an_emoji_is_replaced_and_the_rest_of_the_text_arrives(openai, clone, run_here):
+    h.edit(clone / "client.py", "TIMEOUT = 300 ", "TIMEOUT = 10 ")
+    h.respond(openai, h.completion("Stars \ud83d are suns."))
+    run = run_here()
+    assert run.returncode == 0 and "\nSummary:\nStars ? are suns.\n" in run.stdout
 
 
 def test_the_client_declares_sampling_without_tools_and_ends_the_server(clone: Path, run_here):
     declared = "ctx.session.client_params.capabilities.model_dump_json(exclude_none=True)"
-    c.edit(clone / "server.py", 'f"Summary:\\n{text}"', declared)
-    c.edit(
-        clone / "client.py", "client.is_connected()", "__import__('psutil').Process().children()"
-    )
+    h.edit(clone / "server.py", 'f"Summary:\\n{text}"', declared)
+    children = "__import__('psutil').Process().children()"
+    h.edit(clone / "client.py", "client.is_connected()", children)
     assert run_here().stdout.endswith('\n{"sampling":{}}\nConnected?: []\n')
