@@ -12,7 +12,7 @@ from fastmcp.exceptions import McpError, ToolError
 mcp = FastMCP("Document Assistant")
 
 
-@mcp.tool(output_schema=None)  # the result is plain text: else FastMCP would send it twice
+@mcp.tool(output_schema=None)  # plain text; else FastMCP adds a copy as structured content
 async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMCP fills in ctx
     """Summarize a plain text with the language model of the client that calls this tool.
 
