@@ -104,12 +104,12 @@ async def test_the_model_is_sent_what_was_asked_for(openai, monkeypatch, capsys,
 async def test_without_a_key_a_stand_in_counts_what_arrived(
     openai, monkeypatch, capsys, name, value, model
 ):
-    monkeypatch.setattr(client, "MODELS", [model])
+    monkeypatch.setattr(client, "MODELS", ["gpt-4o", model])
     monkeypatch.setattr(client, "KEY", name)
     monkeypatch.setenv(name, value or "")
-    monkeypatch.setenv("ANTHROPIC_API_BASE", openai.url_for("/"))
+    params = EVERYTHING.model_copy(update={"modelPreferences": hints(model)})
     length = sum(len(message["content"]) for message in CHAT)
-    assert await sample(EVERYTHING) == h.STAND_IN.format(length)
+    assert await sample(params) == h.STAND_IN.format(length)
     last_line = f"No {name} (see .env.example): {model} is not called"
     assert capsys.readouterr().out.splitlines()[4:] == [last_line]
     assert openai.log == []
