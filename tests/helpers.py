@@ -34,6 +34,7 @@ SYSTEM_PROMPT = """You are an expert summarizer. \
 Find the key ideas of a document and state them clearly and briefly."""
 PROMPT = "Summarize the following document:\n\n"
 SAMPLE = (ROOT / "sample.txt").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = 'MODELS = ["gpt-4o", "gpt-4o-mini"]'
 
 # No test may depend on what a developer has set, or on the .env that they keep. Processes that
@@ -51,8 +52,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def readme_blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def write_env(folder: Path, **variables: str) -> None:

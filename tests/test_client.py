@@ -70,14 +70,13 @@ EVERYTHING = request(
     stopSequences=["END"],
     modelPreferences=hints("mini"),
 )
-USER = {"role": "user", "content": "Hello"}
 CHAT = [
     {"role": "system", "content": "Be kind."},
-    USER,
+    {"role": "user", "content": "Hello"},
     {"role": "assistant", "content": "Hi"},
     {"role": "user", "content": "One\ntwo — “three”"},
 ]
-LITTLE_SENT = {"model": "gpt-4o", "messages": [USER], "max_tokens": 300}
+LITTLE_SENT = {"model": "gpt-4o", "messages": CHAT[1:2], "max_tokens": 300}
 ALL_SENT = {"model": "gpt-4o-mini", "messages": CHAT, "max_tokens": 7, "stop": ["END"]}
 
 

@@ -51,8 +51,11 @@ def test_the_command_line_explains_itself(run_here):
 
 
 def test_an_error_of_several_lines_ends_in_one(clone: Path, run_here):
-    h.edit(clone / "server.py", "    try:\n", '    raise ToolError("one\\n  two")\n    try:\n')
-    h.check_failure(run_here(), clone, "ToolError: one two")
+    info = {"name": "Old", "version": "1"}
+    result = {"protocolVersion": "one\n  two", "capabilities": {}, "serverInfo": info}
+    answer = json.dumps({"jsonrpc": "2.0", "id": 0, "result": result})
+    (clone / "server.py").write_text(f"input(); print({answer!r})", encoding="utf-8")
+    h.check_failure(run_here(), clone, "RuntimeError: .+ version from the server: one two")
 
 
 def test_a_mistake_in_the_code_keeps_its_traceback(clone: Path, run_here):

@@ -9,8 +9,6 @@ from pathlib import Path
 import helpers as h
 import pytest
 
-README = (h.ROOT / "README.md").read_text(encoding="utf-8")
-
 
 async def test_the_commands_that_need_no_key(clone: Path, tmp_path: Path):
     run_client, copy_env = "".join(h.readme_blocks("sh")).splitlines()
@@ -19,13 +17,13 @@ async def test_the_commands_that_need_no_key(clone: Path, tmp_path: Path):
     assert command == "cp"
     shutil.copy(*(clone / path for path in paths))
     (clone / "my-document.txt").write_text("Every star is a sun.", encoding="utf-8")
-    (own,) = re.findall(r"`(uv run client\.py .+?)`", README)
+    (own,) = re.findall(r"`(uv run client\.py .+?)`", h.README)
     stand_in = h.STAND_IN.format(len(h.SYSTEM_PROMPT + h.PROMPT) + 20)
     assert stand_in in h.run(own.split(), clone).stdout
-    (elsewhere,) = re.findall(r"`(uv run --directory .+?)`", README)
+    (elsewhere,) = re.findall(r"`(uv run --directory .+?)`", h.README)
     command, *args = elsewhere.replace("/path/to/this/folder", str(clone)).split()
     await h.greet(command, args, tmp_path, **h.UV)
-    (tests,) = re.findall(r"`(uv run pytest)`", README)
+    (tests,) = re.findall(r"`(uv run pytest)`", h.README)
     assert f"\n{tests}\n" in (h.ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
@@ -41,8 +39,8 @@ async def test_the_entry_for_vs_code_starts_a_server_that_needs_no_model(clone, 
 
 
 def test_each_link_leads_to_what_it_names():
-    links = re.findall(r"^\| \[`(.+)`\]\((\w+\.py)#L(\d+)\) \|", README, re.MULTILINE)
-    assert len(links) == README.count(".py#L") == 5
+    links = re.findall(r"^\| \[`(.+)`\]\((\w+\.py)#L(\d+)\) \|", h.README, re.MULTILINE)
+    assert len(links) == h.README.count(".py#L") == 5
     for name, script, number in links:
         line = (h.ROOT / script).read_text(encoding="utf-8").splitlines()[int(number) - 1]
         assert re.match(rf"\s*(async )?(def )?(completion = await )?{re.escape(name)}\(", line)
@@ -58,7 +56,7 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize("message", re.findall(r"^\| `([^`]+)` \|", README, re.MULTILINE))
+@pytest.mark.parametrize("message", re.findall(r"^\| `([^`]+)` \|", h.README, re.MULTILINE))
 def test_each_failure_of_the_table_ends_in_one_line(message, clone, httpserver, run_here, request):
     edit, answer = CAUSES[message]
     env = h.with_key(httpserver)
@@ -88,7 +86,7 @@ def test_two_edits_lead_to_another_provider(clone: Path, httpserver, run_here):
     answer |= {"stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}
     httpserver.expect_request("/v1/messages").respond_with_json(answer)
     env = {"OPENAI_API_KEY": "sk-of-openai", "ANTHROPIC_API_BASE": httpserver.url_for("/")}
-    (variable,) = re.findall(r"`(\w+)=\.\.\.`", README)
+    (variable,) = re.findall(r"`(\w+)=\.\.\.`", h.README)
     run = run_here(**env, **{variable: h.KEY})
     assert "\nSummary:\nAnother summary.\n" in run.stdout
     ((request, _),) = httpserver.log
