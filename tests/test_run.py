@@ -26,6 +26,7 @@ def result(summary: str) -> list[str]:
 def test_without_a_key_a_run_tells_its_story_as_readme_md_does(clone: Path, tmp_path: Path):
     """In order, where both processes print to one pipe."""
     env, log = h.watch(tmp_path)
+    h.write_env(tmp_path, OPENAI_API_KEY="of the folder above")
     run = h.run(["uv", "run", "client.py"], clone, stderr=STDOUT, **env)
     h.check_no_server(clone)
     _, _, *lines = run.stdout.splitlines()  # FastMCP's own line takes two
@@ -46,8 +47,7 @@ def test_with_a_key_the_provider_alone_is_sent_it_with_this_request(
     (elsewhere / "Überblick 東京.txt").write_text(DOCUMENT, encoding="utf-8-sig")
     env, log = h.watch(tmp_path)
     if sys.platform != "win32":  # where it takes a right to make a symbolic link
-        package = Path(importlib.util.find_spec("litellm").origin).parent
-        (packages / "litellm").symlink_to(package)
+        (packages / "litellm").symlink_to(Path(importlib.util.find_spec("litellm").origin).parent)
         env["PYTHONPATH"] += f":{packages}"
 
     environments: list[dict[str, str]] = []  # of the server, while the model is called
