@@ -134,28 +134,23 @@ TRIES = [
 ]
 
 
-def test_each_try_ends_in_one_line_and_leaves_nothing_behind(clone: Path):
-    cells = [*START[:2], FASTMCP]
-    for attempt, _, exercise, check in TRIES:
-        edited = cell(exercise, {NOTHING_YET: attempt})
-        cells += [new_code_cell(attempt) if attempt in SOLUTIONS else edited, cell(check)]
-    outputs = run(cells, clone)[3:]
-    assert not any(outputs[::2])
-    for (attempt, outcome, *_), output in zip(TRIES, outputs[1::2], strict=True):
-        assert re.fullmatch(f"{outcome}\n", output), attempt
-
-
-def test_a_person_answers_or_refuses_and_a_dead_or_silent_server_is_no_hindrance(clone: Path):
+def test_what_a_reader_tries_ends_as_it_should_and_leaves_nothing_behind(clone: Path):
     typed = new_code_cell('words = iter(["yes", "Suns.", "no"]); input = lambda _: next(words)')
     persons = [cell("async def ask_me", {"# await": "await"}) for _ in range(2)]
     dead = cell("def by_hand", {'"server.py"': '"-c", ""'})
     silent = {'"server.py"': '"-c", "import time; time.sleep(60)"', "Timer(30,": "Timer(1,"}
-    cells = [*START, FASTMCP, typed, *persons, dead, cell("def by_hand", silent)]
-    answered, refused, *ended = run(cells, clone)[5:]
+    cells = [*START, FASTMCP, dead, cell("def by_hand", silent), typed, *persons]
+    for attempt, _, exercise, check in TRIES:
+        edited = cell(exercise, {NOTHING_YET: attempt})
+        cells += [new_code_cell(attempt) if attempt in SOLUTIONS else edited, cell(check)]
+    by_hand, by_hand_too, _, answered, refused, *checks = run(cells, clone)[4:]
+    assert re.fullmatch("--> .+\nThe server has ended.\n", by_hand)
+    assert by_hand_too == by_hand
     assert "Every star is a sun." in answered and answered.endswith("Summary:\nSuns.\n")
     assert refused.endswith("ToolError: Sampling failed: the user said no\n")
-    for text in ended:
-        assert re.fullmatch("--> .+\nThe server has ended.\n", text)
+    assert not any(checks[::2])
+    for (attempt, outcome, *_), output in zip(TRIES, checks[1::2], strict=True):
+        assert re.fullmatch(f"{outcome}\n", output), attempt
 
 
 def test_it_is_committed_as_run_once_from_the_first_cell_to_the_last():
