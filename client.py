@@ -19,7 +19,7 @@ from mcp.types import ModelPreferences
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
 
-# The key is sent to the provider of the models, so change these two together.
+# Change MODELS and KEY together: the key is sent to the provider of the models.
 MODELS = ["gpt-4o", "gpt-4o-mini"]  # what this client is willing to pay for, the default first
 KEY = "OPENAI_API_KEY"  # the variable that holds their provider's key
 TIMEOUT = 300  # seconds for the whole tool call: the import in ask_model counts, too
@@ -30,7 +30,7 @@ async def sampling_handler(
 ) -> str:
     """Answer a server's request sampling/createMessage with the text of a completion.
 
-    Raises RuntimeError to refuse, or if the model fails: FastMCP sends its words to the server.
+    Raises RuntimeError to refuse, or if the model fails; FastMCP sends its message to the server.
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
     """
     chat = chat_messages(messages, params)
@@ -48,7 +48,7 @@ async def sampling_handler(
 
 
 def chat_messages(messages: list[SamplingMessage], params: SamplingParams) -> list[dict]:
-    """Turn a sampling request into a chat. Raises RuntimeError for tools, and for all but text."""
+    """Turn a sampling request into a chat. Raises RuntimeError for tools or what is not text."""
     # Tools for the model are for clients that declare the capability `sampling.tools`. This client
     # declares `sampling` alone, and must refuse them.
     if params.tools is not None or params.toolChoice is not None:
@@ -80,8 +80,8 @@ def choose_model(preferences: ModelPreferences | None) -> str:
 
 async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_key: str) -> str:
     """Return the text of a completion. Raises RuntimeError if the model fails or has no text."""
-    # LiteLLM is imported here because that takes seconds (Ctrl-C waits for it), and nobody needs it
-    # without a key. The first setting saves a download of prices. The second keeps LiteLLM from
+    # Imported only here: it takes seconds (Ctrl-C waits for it), and without a key nobody needs it.
+    # LITELLM_LOCAL_MODEL_COST_MAP saves a download of prices. LITELLM_MODE keeps LiteLLM from
     # loading some other .env, whose OPENAI_BASE_URL would send the key elsewhere.
     os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION")
     import litellm
@@ -109,7 +109,7 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
     text = choice.message.content or ""
     if not text.strip():
         raise RuntimeError(f"the client's model returned no text ({choice.finish_reason})")
-    # Half an emoji, where a provider cuts a string, cannot be sent to the server: both would wait.
+    # Half an emoji, of a string that was cut, becomes "?": it cannot be sent, and all would hang.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -120,8 +120,8 @@ async def main() -> None:
     # utf-8-sig is UTF-8, with or without the byte order mark that some editors put first.
     document_text = Path(parser.parse_args().file).read_text(encoding="utf-8-sig")
 
-    # The server is a subprocess, spoken to over stdio, and ends with the session. It is handed PATH
-    # and a few more variables of this environment, so not the key. (No sandbox: see README.md.)
+    # The server is a subprocess on stdio that ends with the session. It inherits PATH and a few
+    # more variables of this environment, but not the key. (This is no sandbox: see README.md.)
     transport = StdioTransport(sys.executable, [str(HERE / "server.py")], keep_alive=False)
     # The sampling_handler makes the client declare the capability `sampling` when it connects.
     async with Client(transport, sampling_handler=sampling_handler, timeout=TIMEOUT) as client:
@@ -133,12 +133,12 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    # Print UTF-8 on every system, and each line at once, into a file or a pipe, too.
+    # Print UTF-8 on every system, and line by line even into a file or a pipe.
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
         sys.exit(130)
     except (FastMCPError, McpError, OSError, RuntimeError, UnicodeError) as error:
-        # What is to be expected ends in one line; a mistake in this code keeps its traceback.
+        # Expected errors end in one line; a mistake in this code keeps its traceback.
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -33,7 +33,7 @@ async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMC
                 "Find the key ideas of a document and state them clearly and briefly."
             ),
             temperature=0.7,
-            max_tokens=300,  # at most
+            max_tokens=300,
             model_preferences="gpt-4o",  # a hint: the client chooses
         )
     except (McpError, ValueError) as error:
