@@ -87,11 +87,10 @@ async def greet(command: str, args: list[str], cwd: Path, **env: str) -> str:
     parameters = StdioServerParameters(command=command, args=args, cwd=cwd, env=env)
     content = types.TextContent(type="text", text="Mine.")
     answer = types.CreateMessageResult(role="assistant", model="mine", content=content)
-    callback = AsyncMock(return_value=answer)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         async with (
             stdio_client(parameters, errlog=log) as streams,
-            ClientSession(*streams, sampling_callback=callback) as session,
+            ClientSession(*streams, sampling_callback=AsyncMock(return_value=answer)) as session,
         ):
             assert (await session.initialize()).serverInfo.name == "Document Assistant"
             result = await session.call_tool("summarize_document", {"document_text": SAMPLE})

@@ -81,3 +81,4 @@ def test_with_a_key_the_provider_alone_is_sent_it_with_this_request(
     assert all(f", {httpserver.port}" in address for address in connections)
     (environment,) = environments
     assert "PATH" in environment and "OPENAI_API_KEY" not in environment
+    assert h.KEY not in "".join(environment.values())
