@@ -2,6 +2,8 @@
 
 Its tool asks whichever client called it for a completion. That is sampling:
 https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
+The protocol's revision 2026-07-28 deprecates it:
+https://modelcontextprotocol.io/specification/2026-07-28/client/sampling
 """
 
 import sys
@@ -12,16 +14,16 @@ from fastmcp.exceptions import McpError, ToolError
 mcp = FastMCP("Document Assistant")
 
 
-@mcp.tool(output_schema=None)  # plain text; else FastMCP adds a copy as structured content
+@mcp.tool(output_schema=None)  # else the result holds the text twice
 async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMCP fills in ctx
     """Summarize a plain text with the language model of the client that calls this tool.
 
-    Fails if the text is blank, or if the client cannot sample, refuses, or has no text to give.
+    Fails if the text is blank, or if the client cannot sample, refuses, or returns no text.
     """
     if not document_text.strip():
         raise ToolError("The document is empty: there is nothing to summarize")
 
-    # On stdio a server's stdout carries the protocol and nothing else, so it prints to stderr.
+    # On stdio a server's stdout carries the protocol and nothing else: print to stderr.
     print("[2] server: asks the client for a completion", file=sys.stderr)
     try:
         # Here the direction is reversed: the server sends its client a request,
@@ -41,7 +43,7 @@ async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMC
         # ValueError: the client has not declared the capability `sampling`.
         raise ToolError(f"Sampling failed: {error}") from error
 
-    text = (completion.text or "").strip()  # text is None where the completion is, say, an image
+    text = (completion.text or "").strip()  # text is None if the completion is an image, say
     if not text:
         raise ToolError("Sampling failed: the completion holds no text")
     print("[4] server: has the answer, and ends the tool call", file=sys.stderr)
