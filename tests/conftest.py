@@ -1,23 +1,18 @@
 """The fixtures that the tests share."""
 
+import gc
 import importlib
 import os
 import runpy
 import shutil
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from subprocess import CompletedProcess
 
 import helpers as h
 import pytest
-from pytest_httpserver import HTTPServer
-from werkzeug import Request, Response
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path):
     """A copy of the project, but for its tests, as a reader has it: without a .env."""
     folder = tmp_path.resolve() / "clone"
     shutil.copytree(h.ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
@@ -26,38 +21,25 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_here(clone: Path, monkeypatch, capfd) -> Callable[..., CompletedProcess]:
-    """Run client.py whole in this process; the server has its own."""
-    # With LiteLLM imported before, a limit of time is one for the model alone.
+def fail(clone, monkeypatch, capfd):
+    """Run client.py, in this process. Returns its last line, or status, and what was printed."""
+    # LiteLLM is imported before a limit of time starts, and as client.py does.
     os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION")
     importlib.import_module("litellm")
 
-    def run(*args: str, **env: str) -> CompletedProcess:
-        monkeypatch.setattr(sys, "argv", ["client.py", *args])
+    def run(**env):
+        monkeypatch.chdir(clone.parent)
+        monkeypatch.setattr(sys, "argv", ["client.py"])
         for name, value in env.items():
             monkeypatch.setenv(name, value)
-        status = 0
-        try:
+        with pytest.raises(SystemExit) as exit:
             runpy.run_path(str(clone / "client.py"), run_name="__main__")
-        except SystemExit as exit:  # as the interpreter does: words go to stderr, with status 1
-            if isinstance(exit.code, str):
-                print(exit.code, file=sys.stderr)
-            status = exit.code if isinstance(exit.code, int) else 1
-        return CompletedProcess(sys.argv, status, *capfd.readouterr())
+        h.check_no_server(clone)
+        code, (out, err) = exit.value.code, capfd.readouterr()
+        assert "Summary:" not in out and "Traceback" not in out + err
+        assert h.KEY not in f"{code}{out}{err}"
+        del exit
+        gc.collect()  # where a server was killed, asyncio's words on it come now, and are captured
+        return code, out, err
 
     return run
-
-
-@pytest.fixture
-def hanging(httpserver: HTTPServer) -> Iterator[threading.Event]:
-    """Set once the stand-in was asked. It does not answer as long as the test lasts."""
-    asked, over = threading.Event(), threading.Event()
-
-    def wait(request: Request) -> Response:
-        asked.set()
-        over.wait(60)
-        return h.completion("Too late.")
-
-    h.respond(httpserver, wait)
-    yield asked
-    over.set()

@@ -1,5 +1,6 @@
 """server.py, in memory."""
 
+import copy
 from unittest.mock import Mock
 
 import helpers as h
@@ -18,18 +19,16 @@ async def summarize(document: str, handler: Mock | None) -> str:
     return result.content[0].text
 
 
-async def test_the_sampling_request_has_exactly_these_values_and_the_whole_document(capfd):
+async def test_the_sampling_request_is_the_one_that_readme_md_shows(capfd):
     handler = Mock(return_value="\n  One.\n\nTwo. \n")
     assert await summarize(h.SAMPLE, handler) == "Summary:\nOne.\n\nTwo."  # stripped
     (_, request, _), _ = handler.call_args
-    assert request.model_dump(exclude_none=True) == {
-        "messages": [{"role": "user", "content": {"type": "text", "text": h.PROMPT + h.SAMPLE}}],
-        "systemPrompt": h.SYSTEM_PROMPT,
-        "temperature": 0.7,
-        "maxTokens": 300,
-        "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
-    }
-    assert capfd.readouterr() == ("", f"{h.STEPS[1]}\n{h.STEPS[3]}\n")
+    shown = copy.deepcopy(h.REQUEST["params"])
+    content, whole = shown["messages"][0]["content"], h.PROMPT + h.SAMPLE
+    assert content["text"].endswith("...") and whole.startswith(content["text"][:-3])
+    content["text"] = whole
+    assert request.model_dump(exclude_none=True) == shown
+    assert capfd.readouterr() == ("", f"{h.STEP_2}\n{h.STEP_4}\n")
 
 
 async def test_one_tool_with_one_argument_and_a_description():
@@ -54,13 +53,14 @@ NO_TEXT = "Sampling failed: the completion holds no text"
         (h.SAMPLE, Mock(return_value=" \n"), NO_TEXT),
         (h.SAMPLE, Mock(return_value=PICTURE), NO_TEXT),
     ],
-    ids=["blank", "cannot sample", "denies", "blank text", "image"],
 )
 async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, words, capfd):
     with pytest.raises(ToolError) as error:
         await summarize(document, handler)
     assert str(error.value) == words
-    assert not handler or handler.call_count == (document == h.SAMPLE)
-    *before, line = capfd.readouterr().err.splitlines()
-    assert before == h.STEPS[1:2] * (document == h.SAMPLE)
+    *steps, line = capfd.readouterr().err.splitlines()
     assert "Error calling tool 'summarize_document'" in line
+    if document == h.SAMPLE:
+        assert steps == [h.STEP_2]
+    else:
+        assert steps == [] and not handler.called
