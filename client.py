@@ -1,7 +1,4 @@
-"""The client: it has the key, chooses the model and decides how to answer.
-
-Read `main` first, at the end of the file. `sampling_handler` answers what the server then asks.
-"""
+"""The client: it has the model's key, chooses the model and decides how to answer."""
 
 import asyncio
 import os
@@ -11,72 +8,96 @@ from pathlib import Path
 from dotenv import load_dotenv
 from fastmcp import Client
 from fastmcp.client.sampling import RequestContext, SamplingMessage, SamplingParams
+from fastmcp.client.transports import PythonStdioTransport
 from fastmcp.exceptions import FastMCPError, McpError
 from mcp.types import CreateMessageResult, ModelPreferences, TextContent
 
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
+# For LiteLLM, which calls the model: it is to read no other .env, and to download no price list.
+os.environ.update(LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
 
-# The models this client pays for, the default first, and the variable that holds each one's key.
+# The models that this client pays for, each with the environment variable that holds its key.
+# The first is the default.
 MODELS = {"gpt-4o": "OPENAI_API_KEY", "gpt-4o-mini": "OPENAI_API_KEY"}
+
+
+async def main() -> None:
+    """Have the server summarize a file: the one on the command line, or sample.txt."""
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "sample.txt"
+    document_text = file.read_text(encoding="utf-8")
+
+    # The server is a subprocess, and keep_alive=False ends it with the session. This transport
+    # gives it a few environment variables, such as PATH, but no key.
+    server = PythonStdioTransport(HERE / "server.py", keep_alive=False)
+    # Because it has a handler, the client declares the capability `sampling` when it connects.
+    async with Client(server, sampling_handler=sampling_handler, timeout=300) as client:
+        print("[1] client: calls the server's tool summarize_document")
+        result = await client.call_tool("summarize_document", {"document_text": document_text})
+        print(result)
+        print(result.content[0].text)
+    print(f"Connected?: {client.is_connected()}")
 
 
 async def sampling_handler(
     messages: list[SamplingMessage], params: SamplingParams, context: RequestContext
 ) -> CreateMessageResult:
-    """Answer a server's request sampling/createMessage. Raises RuntimeError to refuse it.
+    """Answer the server's request sampling/createMessage, or raise an error to refuse it.
 
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
     """
+    # By the specification, a request with tools for the model is an error, unless the client has
+    # declared `sampling.tools`. This one has declared no more than `sampling`.
     if params.tools is not None or params.toolChoice is not None:
-        raise RuntimeError("this client has not declared sampling.tools: its model takes no tools")
-    chat = chat_messages(params.systemPrompt, messages)
+        raise RuntimeError("this client has not declared sampling.tools")
     model = choose_model(params.modelPreferences)
+    chat = chat_messages(params.systemPrompt, messages)
     print(f"[3] client: is asked for a completion, and chooses {model}")
     print(f"Temperature: {params.temperature}, max tokens: {params.maxTokens}")
+
     # By the specification a person should see, change or deny the request here, and then see the
     # completion before the server does. This example asks nobody.
     api_key = os.getenv(MODELS[model])
     if api_key:
+        print(f"Calling {model} with the key in {MODELS[model]}")
         text = await ask_model(model, chat, params, api_key)
     else:
-        print(f"No {MODELS[model]} (see .env.example): {model} is not called")
+        print(f"No {MODELS[model]} (see .env.example): a stand-in answers in place of {model}")
         length = sum(len(message["content"]) for message in chat)
-        model, text = "stand-in", f"[No model was called. The chat has {length} characters.]"
+        text = f"[No model was called. The request has {length} characters.]"
+        model = "stand-in"
     content = TextContent(type="text", text=text)
     return CreateMessageResult(role="assistant", content=content, model=model)
 
 
+def choose_model(preferences: ModelPreferences | None) -> str:
+    """Return the model for the first hint that is part of a model's name, else the default."""
+    if preferences and preferences.hints:
+        for hint in preferences.hints:
+            for model in MODELS:
+                if hint.name and hint.name.lower() in model.lower():
+                    return model
+    return next(iter(MODELS))  # hints are advice: the client chooses
+
+
 def chat_messages(system_prompt: str | None, messages: list[SamplingMessage]) -> list[dict]:
-    """Return a request as a chat, in OpenAI's format. Raises RuntimeError for what is not text."""
+    """Return a request as a chat in OpenAI's format. Raises RuntimeError for what is not text."""
     chat = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in messages:
-        for block in message.content_as_list:
-            if block.type != "text":
-                raise RuntimeError(f"this client passes on text only, not {block.type}")
-        text = "\n".join(block.text for block in message.content_as_list)
+        blocks = message.content_as_list
+        if any(block.type != "text" for block in blocks):
+            raise RuntimeError("this client passes on text only")
+        text = "\n".join(block.text for block in blocks)
         chat.append({"role": message.role, "content": text})
     return chat
 
 
-def choose_model(preferences: ModelPreferences | None) -> str:
-    """Return the first model whose name contains a hint, hints in their order, else the default."""
-    hints = preferences.hints if preferences else None
-    for hint in hints or []:
-        for model in MODELS:
-            if hint.name and hint.name.lower() in model.lower():
-                return model
-    return next(iter(MODELS))  # no hint fits: hints are advice, and the client chooses
-
-
 async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_key: str) -> str:
-    """Return the text of a completion. Raises RuntimeError if the call fails or brings no text."""
-    # Download no list of prices, and read no stray .env: a base URL in it would get the key.
-    os.environ.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MODE="PRODUCTION")
-    import litellm  # speaks to many providers; only here, because the import takes seconds
-
-    litellm.suppress_debug_info = True
+    """Return a model's completion of a chat. Raises RuntimeError if the call fails."""
     try:
+        import litellm  # speaks to many providers; only here, because the import takes seconds
+
+        litellm.suppress_debug_info = True  # no advertisement beside an error
         completion = await litellm.acompletion(
             model=model,
             messages=chat,
@@ -88,30 +109,12 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
         )
         choice = completion.choices[0]
     except Exception as error:
-        # The server gets what a handler raises, word for word. A provider's message may quote the
-        # key: it is printed on this side, and only the kind of error is raised.
+        # The server gets the words of a handler's error, and a provider's message may quote the
+        # key. So that message stays on this side, and only the kind of error is raised.
         print(f"The model call failed: {error}", file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
-    text = (choice.message.content or "").strip()
-    if not text:
-        raise RuntimeError(f"the client's model returned no text ({choice.finish_reason})")
-    return text
-
-
-async def main() -> None:
-    """Have the server summarize a file, the one on the command line or sample.txt."""
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "sample.txt"
-    document_text = file.read_text(encoding="utf-8")
-
-    # The client starts the server on stdio, with few variables and no key in its environment. (This
-    # is no sandbox: see README.md.) A sampling_handler makes the client declare the capability
-    # `sampling` when it connects.
-    async with Client(HERE / "server.py", sampling_handler=sampling_handler, timeout=300) as client:
-        print("[1] client: calls the server's tool summarize_document")
-        result = await client.call_tool("summarize_document", {"document_text": document_text})
-        print(result)
-        print(result.content[0].text)
-    print(f"Connected?: {client.is_connected()}")
+    print(f"{model} has answered (finish reason: {choice.finish_reason})")
+    return choice.message.content or ""
 
 
 if __name__ == "__main__":
@@ -121,5 +124,6 @@ if __name__ == "__main__":
         asyncio.run(main())
     except KeyboardInterrupt:
         sys.exit(130)
-    except (FastMCPError, McpError, OSError, RuntimeError, UnicodeError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")  # anything else keeps its traceback
+    except (FastMCPError, McpError, OSError, UnicodeError) as error:
+        # These end in one line. Any other error keeps its traceback.
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,9 +1,8 @@
-"""The server: it has a tool that needs a language model, and no model.
+"""The server: its tool needs a language model, but the server has none.
 
-Its tool asks whichever client called it for a completion. That is sampling:
+So the tool asks whichever client called it for a completion. That is sampling:
 https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
-The protocol's revision 2026-07-28 deprecates it:
-https://modelcontextprotocol.io/specification/2026-07-28/client/sampling
+Revision 2026-07-28 of the protocol deprecates it: see README.md.
 """
 
 import sys
@@ -14,16 +13,16 @@ from fastmcp.exceptions import McpError, ToolError
 mcp = FastMCP("Document Assistant")
 
 
-@mcp.tool(output_schema=None)  # else the result holds the text twice
+@mcp.tool(output_schema=None)  # plain text needs no schema
 async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMCP fills in ctx
     """Summarize a plain text with the language model of the client that calls this tool.
 
-    Fails if the text is blank, or if the client cannot sample, refuses, or returns no text.
+    Fails if the text is blank, or if the client cannot sample, refuses, fails, or returns no text.
     """
     if not document_text.strip():
         raise ToolError("The document is empty: there is nothing to summarize")
 
-    # On stdio a server's stdout carries the protocol and nothing else: print to stderr.
+    # On stdio, stdout carries only the protocol: print to stderr.
     print("[2] server: asks the client for a completion", file=sys.stderr)
     try:
         # Here the direction is reversed: the server sends its client a request,
@@ -39,11 +38,11 @@ async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMC
             model_preferences="gpt-4o",  # a hint: the client chooses
         )
     except (McpError, ValueError) as error:
-        # McpError: the client answered with an error. It refused, or its model failed.
-        # ValueError: the client has not declared the capability `sampling`.
+        # McpError: the client refused, or its model failed.
+        # ValueError: the client cannot sample, or its answer is malformed.
         raise ToolError(f"Sampling failed: {error}") from error
 
-    text = (completion.text or "").strip()  # text is None if the completion is an image, say
+    text = (completion.text or "").strip()  # None if it is an image, for example
     if not text:
         raise ToolError("Sampling failed: the completion holds no text")
     print("[4] server: has the answer, and ends the tool call", file=sys.stderr)

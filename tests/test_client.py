@@ -1,140 +1,208 @@
-"""client.py's handler, asked by a server of another make, over real HTTP to a stand-in."""
+"""client.py's sampling handler: asked by a server in this process, it asks a provider over HTTP."""
 
+import asyncio
 import json
-from ast import literal_eval
+import socket
+import traceback
 
-import helpers as h
 import pytest
 from fastmcp import Client
+from fastmcp.exceptions import ToolError
 from mcp import types
-from mcp.server.fastmcp import Context, FastMCP  # the SDK's own
+from mcp.server.fastmcp import Context, FastMCP  # the SDK's own server, which can ask for anything
 
 import client
+import server
 
-# What README.md gives for another provider, and for a model on the reader's machine.
-CLAUDE, LLAMA = (literal_eval(block.split(" = ")[1]) for block in h.readme_blocks("python"))
-OTHER = {"openai/other": "A_KEY_OF_ANY_NAME"}
-KEYS = {"OPENAI_API_KEY": h.KEY, "ANTHROPIC_API_KEY": "sk-ant-01", "A_KEY_OF_ANY_NAME": "sk-any-01"}
-
-
-def hints(*names):
-    return types.ModelPreferences(hints=[types.ModelHint(name=name) for name in names])
+TEXT = {"type": "text", "text": "Hello"}
+HELLO = {"messages": [{"role": "user", "content": TEXT}], "maxTokens": 300}
+MINI = {"hints": [{"name": "mini"}]}
+PARAMS = types.CreateMessageRequestParams(**HELLO)
+TWO_KEYS = {"gpt-4o": "OPENAI_API_KEY", "gpt-4o-mini": "MINI_KEY"}
 
 
-@pytest.mark.parametrize(
-    ("preferences", "model"),
-    [
-        (None, "gpt-4o"),  # every part may be absent
-        (types.ModelPreferences(costPriority=1), "gpt-4o"),
-        (hints(None, "", "mini"), "gpt-4o-mini"),  # a part of a name
-        (hints("gpt-4o-mini-2024-07-18"), "gpt-4o"),  # not the other way round
-        (hints("gpt"), "gpt-4o"),  # in the order of the client's list
-        (hints("gpt-4o-mini", "gpt-4o"), "gpt-4o-mini"),  # hints in their order
-        (hints("LLAMA"), "Llama-3"),  # in capitals or not
-        (hints("claude-opus-5", "o1-pro", "openai/gpt-4o-mini"), "gpt-4o"),  # else the default
-    ],
-)
-def test_choose_model(preferences, model, monkeypatch):
-    monkeypatch.setitem(client.MODELS, "Llama-3", "LLAMA_API_KEY")
-    assert client.choose_model(preferences) == model
+async def ask(**request):
+    """Send the client the request HELLO, changed so. Returns its answer, or raises ToolError."""
+    params = types.CreateMessageRequestParams(**HELLO | request)
+    server = FastMCP("A server of another make")
 
-
-@pytest.fixture
-def providers(httpserver, monkeypatch):
-    """Two of them, their keys, and README.md's models beside those of client.py."""
-    monkeypatch.setattr(client, "MODELS", client.MODELS | CLAUDE | LLAMA | OTHER)
-    env = h.stand_in(httpserver, h.completion("\nfine "))
-    env |= {"ANTHROPIC_API_BASE": httpserver.url_for("/"), **KEYS}
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    message = {"id": "1", "type": "message", "role": "assistant", "model": "claude"}
-    message |= {"content": [TEXT | {"text": "fine"}], "stop_reason": "end_turn"}
-    message |= {"usage": {"input_tokens": 1, "output_tokens": 1}}
-    httpserver.expect_request("/v1/messages").respond_with_json(message)
-    return httpserver
-
-
-async def sample(**request) -> dict | str:
-    """Send a sampling request to the handler. Returns the answer, or the words of an error."""
-    other = FastMCP("Another make")
-    params = types.CreateMessageRequestParams(**{"maxTokens": 300, **request})
-
-    @other.tool()
-    async def ask(ctx: Context) -> str:
-        declared = ctx.session.client_params.capabilities.model_dump(exclude_none=True)
-        assert declared == {"sampling": {}}  # without sampling.tools
+    @server.tool()
+    async def tool(ctx: Context) -> str:
         message = types.ServerRequest(types.CreateMessageRequest(params=params))
         answer = await ctx.session.send_request(message, types.CreateMessageResult)
         return answer.model_dump_json(exclude_none=True)
 
-    async with Client(other, sampling_handler=client.sampling_handler) as here:
-        result = await here.call_tool("ask", raise_on_error=False)
-    words = result.content[0].text.removeprefix("Error executing tool ask: ")
-    return words if result.is_error else json.loads(words)
+    async with Client(server, sampling_handler=client.sampling_handler) as session:
+        result = await session.call_tool("tool")
+    return json.loads(result.content[0].text)
 
 
-TEXT = {"type": "text", "text": "Hello"}
-HELLO = {"messages": [{"role": "user", "content": TEXT}], "temperature": 0, "systemPrompt": ""}
-CONVERSATION = [
-    {"role": "assistant", "content": TEXT},
-    {"role": "user", "content": [TEXT | {"text": "One"}, TEXT | {"text": "two — “three”"}]},
-]
-EVERYTHING = {"messages": CONVERSATION, "systemPrompt": "Be kind.", "temperature": 0.2}
-EVERYTHING |= {"maxTokens": 7, "stopSequences": ["END"], "modelPreferences": hints("mini")}
-CHAT = [
-    {"role": "system", "content": "Be kind."},
-    {"role": "assistant", "content": "Hello"},
-    {"role": "user", "content": "One\ntwo — “three”"},
-]
-SENT = {"model": "gpt-4o-mini", "messages": CHAT, "temperature": 0.2, "max_tokens": 7}
+@pytest.mark.parametrize(
+    ("hints", "chosen"),
+    [
+        (["mini"], "gpt-4o-mini"),  # part of a name is enough
+        (["gpt"], "gpt-4o"),  # of two that fit, the first in the client's list
+        (["mini", "gpt-4o"], "gpt-4o-mini"),  # the server's first hint comes first
+        (["claude", "mini"], "gpt-4o-mini"),  # a hint that fits no model is passed over
+        (["LLAMA"], "Llama-3"),  # in capitals or not
+        (["gpt-4o-mini-2024-07-18"], "gpt-4o"),  # more than a name fits none: the first model
+        ([None, "", "mini"], "gpt-4o-mini"),  # a hint may be empty
+    ],
+)
+def test_the_first_hint_that_is_part_of_a_name_chooses_the_model(hints, chosen, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", {"gpt-4o": "A", "gpt-4o-mini": "B", "Llama-3": "C"})
+    preferences = types.ModelPreferences(hints=[types.ModelHint(name=hint) for hint in hints])
+    assert client.choose_model(preferences) == chosen
 
 
-async def test_the_model_is_sent_what_was_asked_for(providers, capsys):
-    answer = {"role": "assistant", "content": TEXT | {"text": "fine"}, "model": "gpt-4o-mini"}
-    assert await sample(**EVERYTHING) == answer
-    assert capsys.readouterr().out.splitlines() == [
-        "[3] client: is asked for a completion, and chooses gpt-4o-mini",
-        "Temperature: 0.2, max tokens: 7",
-    ]
-    ((request, _),) = providers.log
-    assert request.json == SENT | {"stop": ["END"]}
+async def test_the_model_is_sent_all_that_the_server_asked_for(provider):
+    provider.answers("Hi.")
+    await ask(
+        messages=[
+            {"role": "assistant", "content": TEXT},
+            {"role": "user", "content": [TEXT, {"type": "text", "text": "— “World”"}]},
+        ],
+        systemPrompt="Be kind.",
+        modelPreferences=MINI,
+        temperature=0,
+        maxTokens=7,
+        stopSequences=["END"],
+    )
+    (request,) = provider.requests
+    assert request.json == {
+        "model": "gpt-4o-mini",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "assistant", "content": "Hello"},
+            {"role": "user", "content": "Hello\n— “World”"},
+        ],
+        "temperature": 0,
+        "max_tokens": 7,
+        "stop": ["END"],
+    }
 
 
-async def test_without_a_key_the_answer_is_the_one_that_readme_md_shows(capsys):
-    prompt = {"role": "user", "content": {"type": "text", "text": h.PROMPT + h.SAMPLE}}
-    answer = await sample(messages=[prompt], systemPrompt=h.SYSTEM_PROMPT)
-    assert answer == h.ANSWER["result"]
-    assert capsys.readouterr().out.splitlines()[2] == h.NO_KEY
+async def test_the_model_is_sent_nothing_else(provider):
+    provider.answers("Hi.")
+    await ask()
+    (request,) = provider.requests
+    messages = [{"role": "user", "content": "Hello"}]
+    assert request.json == {"model": "gpt-4o", "messages": messages, "max_tokens": 300}
 
 
-@pytest.mark.parametrize("model", ["gpt-4o-mini", *CLAUDE, *LLAMA, *OTHER])
-async def test_a_model_gets_its_own_key_alone_or_no_call(providers, monkeypatch, capsys, model):
-    own = client.MODELS[model]
-    answer = await sample(**HELLO, modelPreferences=hints(model))
-    assert (answer["model"], answer["content"]["text"]) == (model, "fine")
-    ((request, _),) = providers.log
-    assert request.json["model"] == model.split("/")[-1]
-    assert [message["role"] for message in request.json["messages"]] == ["user"]
-    if model in CLAUDE:
-        assert "temperature" not in request.json  # which it does not take
-    else:
-        assert request.json["temperature"] == 0
-    assert {name for name, key in KEYS.items() if key in str(request.headers)} == {own}
-    monkeypatch.setenv(own, "")
-    answer = await sample(**HELLO, modelPreferences=hints(model))
-    assert answer["model"] == "stand-in" and len(providers.log) == 1
-    last_line = f"No {own} (see .env.example): {model} is not called"
-    assert capsys.readouterr().out.splitlines()[-1] == last_line
+async def test_a_temperature_is_left_out_for_a_model_that_takes_none(provider, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", {"gpt-5": "OPENAI_API_KEY"})
+    provider.answers("Hi.")
+    await ask(temperature=0.7)
+    (request,) = provider.requests
+    assert "temperature" not in request.json
 
 
-IMAGE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
-PICTURE = {"messages": [{"role": "user", "content": [TEXT, IMAGE]}]}
+async def test_the_answer_names_the_model_that_was_chosen(provider):
+    provider.answers("Hi.")
+    content = {"type": "text", "text": "Hi."}
+    answer = await ask(modelPreferences=MINI)
+    assert answer == {"role": "assistant", "content": content, "model": "gpt-4o-mini"}
 
 
-async def test_tools_and_what_is_not_text_are_refused_by_name(providers, capsys):
-    undeclared = "this client has not declared sampling.tools: its model takes no tools"
-    assert await sample(**PICTURE) == "this client passes on text only, not image"
-    assert await sample(**PICTURE, tools=[]) == undeclared
-    assert await sample(**PICTURE, toolChoice={}) == undeclared
-    assert providers.log == []
-    assert capsys.readouterr().out == ""  # no [3]
+async def test_without_a_key_a_stand_in_answers_in_its_own_name(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "")  # as in .env.example
+    answer = await ask(systemPrompt="Be kind.")
+    text = "[No model was called. The request has 13 characters.]"
+    content = {"type": "text", "text": text}
+    assert answer == {"role": "assistant", "content": content, "model": "stand-in"}
+
+
+async def test_a_model_is_called_with_its_own_key(provider, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", TWO_KEYS)
+    monkeypatch.setenv("MINI_KEY", "sk-mini")
+    provider.answers("Hi.")
+    await ask(modelPreferences=MINI)
+    (request,) = provider.requests
+    assert request.headers["Authorization"] == "Bearer sk-mini"
+
+
+async def test_a_model_is_not_called_with_the_key_of_another(provider, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", TWO_KEYS)
+    answer = await ask(modelPreferences=MINI)
+    assert answer["model"] == "stand-in"
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("kind", ["image", "audio"])
+async def test_what_is_not_text_is_refused(provider, kind):
+    other = {"type": kind, "data": "AAAA", "mimeType": f"{kind}/any"}
+    with pytest.raises(ToolError, match=r": this client passes on text only$"):
+        await ask(messages=[{"role": "user", "content": [TEXT, other]}])
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize(
+    "tools", [{"tools": [{"name": "search", "inputSchema": {}}]}, {"toolChoice": {"mode": "auto"}}]
+)
+async def test_tools_for_the_model_are_refused(provider, tools):
+    with pytest.raises(ToolError, match=r"this client has not declared sampling\.tools$"):
+        await ask(**tools)
+    assert provider.requests == []
+
+
+async def test_a_completion_that_was_cut_off_is_returned_and_said_to_be(provider, capsys):
+    provider.answers("Stars are", finish_reason="length")
+    answer = await ask()
+    assert answer["content"] == {"type": "text", "text": "Stars are"}
+    assert "gpt-4o has answered (finish reason: length)\n" in capsys.readouterr().out
+
+
+async def test_a_completion_that_is_empty_makes_the_tool_fail(provider):
+    provider.answers(None, finish_reason="length")
+    async with Client(server.mcp, sampling_handler=client.sampling_handler) as session:
+        with pytest.raises(ToolError, match=r"^Sampling failed: the completion holds no text$"):
+            await session.call_tool("summarize_document", {"document_text": "Hello"})
+
+
+async def test_the_providers_words_are_printed_and_only_their_kind_is_raised(provider, capsys):
+    provider.refuses(401, "Incorrect API key provided: sk-mine")
+    with pytest.raises(RuntimeError) as error:
+        await client.sampling_handler(PARAMS.messages, PARAMS, context=None)
+    assert str(error.value) == "the client's model call failed (AuthenticationError)"
+    assert "sk-mine" not in "".join(traceback.format_exception(error.value))
+    assert "Incorrect API key provided: sk-mine" in capsys.readouterr().err
+
+
+async def test_a_model_that_the_provider_does_not_have(provider, capsys):
+    provider.refuses(404, "The model does not exist")
+    with pytest.raises(ToolError):
+        await ask()
+    assert "NotFoundError" in capsys.readouterr().err
+
+
+async def test_a_model_whose_name_lacks_its_provider(provider, capsys, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", {"llama3.2": "OPENAI_API_KEY"})
+    with pytest.raises(ToolError):
+        await ask()
+    assert "LLM Provider NOT provided" in capsys.readouterr().err
+
+
+async def test_a_provider_that_cannot_be_reached(provider, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")  # nobody listens there
+    with pytest.raises(ToolError):
+        await ask()
+    assert "Connection error" in capsys.readouterr().err
+
+
+async def test_another_provider_that_cannot_be_reached(provider, capsys, monkeypatch):
+    monkeypatch.setattr(client, "MODELS", {"anthropic/claude-sonnet-5": "OPENAI_API_KEY"})
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://localhost:9")
+    with pytest.raises(ToolError):
+        await ask()
+    assert "Cannot connect" in capsys.readouterr().err
+
+
+async def test_a_call_of_the_model_can_be_cancelled(monkeypatch):
+    with socket.create_server(("localhost", 0)) as silent:  # takes a connection, answers nothing
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://localhost:{silent.getsockname()[1]}/v1")
+        call = asyncio.create_task(client.ask_model("gpt-4o", [], PARAMS, "sk-mine"))
+        await asyncio.to_thread(silent.accept)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call

@@ -1,124 +1,223 @@
-"""open-me.ipynb is run as a reader would run it, and tried where the reader tries things."""
+"""open-me.ipynb: its cells are run as they stand, and as a reader changes them."""
 
-import copy
 import re
-import shutil
 from ast import literal_eval
+from pathlib import Path
+from textwrap import dedent, indent
 
-import helpers as h
 import nbformat
-import psutil
+import pytest
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
 
-NOTEBOOK = nbformat.read(h.ROOT / "open-me.ipynb", as_version=4)
-CELLS = [cell for cell in NOTEBOOK.cells if cell.cell_type == "code"]
-TEXT = "\n".join(cell.source for cell in NOTEBOOK.cells if cell.cell_type == "markdown")
-SOLUTIONS = re.findall(r"A solution</summary>\n\n```python\n(.+?)```", TEXT, re.DOTALL)
-
-
-def cell(text: str) -> str:
-    (found,) = [cell.source for cell in CELLS if text in cell.source]
-    return found
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = nbformat.read(ROOT / "open-me.ipynb", as_version=4)
+CELLS = {cell.id: cell.source for cell in NOTEBOOK.cells}
+IN_THE_PROJECT = {"timeout": 60, "resources": {"metadata": {"path": str(ROOT)}}}
 
 
-def printed(cell: nbformat.NotebookNode) -> str:
-    return "".join(each.get("text") or each["data"]["text/plain"] for each in cell.outputs)
+def printed(cell):
+    """What stands below a cell that was run."""
+    return "".join(each.get("text") or each.data["text/plain"] for each in cell.outputs)
 
 
-OUTPUTS = [printed(cell) for cell in CELLS]
+def outputs(notebook):
+    """What stands below each cell of code, by the cell's name."""
+    return {cell.id: printed(cell) for cell in notebook.cells if cell.cell_type == "code"}
 
 
-def run(sources: list[str], folder) -> list[str]:
-    """Run cells in a kernel of their own. Per cell, what it printed."""
-
-    def check(cell: nbformat.NotebookNode, **_: object) -> None:
-        if cell.source.endswith("server.wait()"):  # by hand, it has ended: the kernel is left
-            assert len(psutil.Process().children(recursive=True)) == 1
-
-    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
-    options = {"timeout": 120, "resources": {"metadata": {"path": str(folder)}}}
-    NotebookClient(notebook, on_cell_executed=check, **options).execute()
-    return [printed(cell) for cell in notebook.cells]
+def with_body(name, body):
+    """The cell of an exercise, with a reader's code in place of the line that is to be changed."""
+    line = '    return "nothing yet"  # change me\n'
+    assert line in CELLS[name]
+    return CELLS[name].replace(line, indent(dedent(body), "    ") + "\n")
 
 
-def test_without_a_key_the_outputs_are_those_that_are_committed(clone):
-    before = {path.name: path.read_bytes() for path in clone.iterdir()}
-    assert run([cell.source for cell in CELLS], clone) == OUTPUTS
-    shutil.rmtree(clone / "__pycache__", ignore_errors=True)
-    assert {path.name: path.read_bytes() for path in clone.iterdir()} == before
+def solution(name):
+    """The solution that is folded in a cell of text."""
+    return re.search(r"A solution</summary>\n\n```python\n(.+?)```", CELLS[name], re.DOTALL)[1]
 
 
-def test_it_is_committed_as_run_once_from_the_first_cell_to_the_last():
-    assert [cell.execution_count for cell in CELLS] == list(range(1, len(CELLS) + 1))
-    # No path of this machine's: home folders hold user names.
-    paths = r"(?<![\w:/])/(home|root|Users|tmp|usr|opt|work|var|private)\b|[A-Z]:\\|\bsk-"
-    assert not re.search(paths, "".join(OUTPUTS))
-    assert not any(cell.metadata for cell in NOTEBOOK.cells)
+@pytest.fixture(scope="module")
+def run():
+    """Run code in one kernel, which has run the two cells of helpers. Returns what it prints."""
+    notebook = nbformat.v4.new_notebook()
+    client = NotebookClient(notebook, **IN_THE_PROJECT)
+
+    def run_cell(source):
+        cell = nbformat.v4.new_code_cell(source)
+        notebook.cells.append(cell)
+        client.execute_cell(cell, len(notebook.cells) - 1)
+        return printed(cell)
+
+    with client.setup_kernel():
+        run_cell(CELLS["call-tool"])
+        run_cell(CELLS["try-mine"])
+        yield run_cell
 
 
-def test_by_hand_the_request_comes_inside_the_call():
-    call = [cell.source for cell in CELLS].index(cell("send(id=2"))
-    outputs = OUTPUTS[call : call + 6]
-    assert outputs[0] == outputs[2] == ""  # sent, and nothing read
-    asked, answered, again, refused = map(literal_eval, [outputs[1], *outputs[3:]])
-    request = copy.deepcopy(h.REQUEST)
-    request["params"]["messages"][0]["content"]["text"] = h.PROMPT + "Every star is a sun."
-    assert asked == request  # the whole line, as README.md shows it
+def test_the_outputs_are_those_of_a_run_without_a_key():
+    notebook = nbformat.from_dict(NOTEBOOK)
+    NotebookClient(notebook, **IN_THE_PROJECT).execute()
+    assert outputs(notebook) == outputs(NOTEBOOK)
+
+
+def test_the_cells_were_run_once_from_the_first_to_the_last():
+    counts = [cell.execution_count for cell in NOTEBOOK.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_by_hand_the_servers_request_comes_before_its_result():
+    request = literal_eval(outputs(NOTEBOOK)["request"])
+    assert (request["method"], request["id"]) == ("sampling/createMessage", 0)
     words = {"type": "text", "text": "Summary:\nWords of mine, and of no model."}
-    assert answered["id"] == 2 and answered["result"] == {"content": [words], "isError": False}
-    assert again == ("sampling/createMessage", 1)
-    assert refused["id"] == 3 and refused["result"]["isError"]
+    result = literal_eval(outputs(NOTEBOOK)["result"])
+    assert result == {"jsonrpc": "2.0", "id": 2, "result": {"content": [words], "isError": False}}
 
 
-def test_with_a_key_the_model_is_called_and_no_server_gets_it(clone, httpserver, monkeypatch):
-    monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
-    monkeypatch.setenv("ANOTHER_KEY", h.KEY)
-    h.write_env(clone, **h.stand_in(httpserver, h.completion("A summary from the stand-in.")))
-    show = "import os; print(os.environ, file=sys.stderr); mcp.run("
-    h.edit(clone / "server.py", "mcp.run(", show)
-    start = cell("Popen(").replace('"stderr": DEVNULL', '"stderr": open("log.txt", "wb")')
-    by_hand = [start, cell('"initialize"'), cell("server.wait()")]
-    sources = [cell("import ModelHint"), *by_hand, cell("def call_tool"), cell("(sampling_handler")]
-    *_, answer = run(sources, clone)
-    assert answer.endswith("\nis_error=False Summary:\nA summary from the stand-in.\n")
-    ((request, _),) = httpserver.log
-    assert request.headers["Authorization"] == f"Bearer {h.KEY}"
-    log = (clone / "log.txt").read_text(encoding="utf-8")
-    assert "'PATH'" in log and h.KEY not in log
+def test_by_hand_a_refused_request_is_a_failed_call_with_a_result():
+    assert literal_eval(outputs(NOTEBOOK)["again"]) == ("sampling/createMessage", 1)
+    words = {"type": "text", "text": "Sampling failed: User rejected sampling request"}
+    result = literal_eval(outputs(NOTEBOOK)["refusal"])
+    assert result == {"jsonrpc": "2.0", "id": 3, "result": {"content": [words], "isError": True}}
 
 
-STUB = 'return "nothing yet"  # change me'
-RIGHT_HANDLER, RIGHT_TOOL = (solution.split(":\n    ", 1)[1] for solution in SOLUTIONS)
-SUMMARY, TITLE = 's = await ctx.sample("Text: " + text)', 't = await ctx.sample("Title: " + s.text)'
-ASKS, ENDS = f"{h.STEP_2}\n", f"{h.STEP_4}\n"
-HANDLERS = {
-    # what stands in place of the stub: what is printed
-    RIGHT_HANDLER: f"Summary:\nStars are suns.\n{ASKS}is_error=True Sampling failed: this client",
-    "return 'I refuse.'": f"Summary:\nI refuse.\n{ASKS}{ENDS}is_error=False Summary:\nI refuse.",
-    "pass": "is_error=True Sampling failed: Invalid request parameters",
-    "return messages.text": "is_error=True Sampling failed: 'list' object has no attribute 'text'",
-}
-TOOLS = {
-    RIGHT_TOOL: "Stars are suns.\n[TextContent(type='text', text='Many suns\\nStars are suns.'",
-    f"{SUMMARY}; {TITLE}": "\n[]\n",
-    "s = ctx.sample(text); t = await ctx.sample(f'Title: {s}')": "request: Title: <coroutine obj",
-    f"{SUMMARY}; t = await ctx.sample(f'Title: {{s}}')": "request: Title: SamplingResult(",
-    "s = await ctx.sample(text).text": "'coroutine' object has no attribute 'text'",
-}
+def test_by_hand_the_servers_process_gets_no_key_and_is_gone_after_the_last_cell(run):
+    run("import os, psutil; os.environ['OPENAI_API_KEY'] = 'sk-mine'")
+    run(CELLS["start"])
+    environment = run("print(psutil.Process(server.pid).environ())")
+    assert "'PATH'" in environment
+    assert "sk-mine" not in environment
+    run(CELLS["end"])
+    assert run("print(psutil.Process().children())") == "[]\n"
+    run("del os.environ['OPENAI_API_KEY']")
 
 
-def test_what_a_reader_tries_shows_what_is_right_and_what_is_not(clone):
-    handlers = [cell("def careful").replace(STUB, attempt) for attempt in HANDLERS]
-    tools = [cell("mine = FastMCP").replace(STUB, attempt) for attempt in TOOLS]
-    typed = 'words = iter(["yes", "Suns.", "no", "well"]); input = lambda _: next(words)'
-    persons = [cell("def ask_me").replace("# await", "await")] * 3
-    sources = [cell("def call_tool"), *handlers, *tools, typed, *persons]
-    _, *outputs = run(sources, clone)
-    for attempt, words in [*HANDLERS.items(), *TOOLS.items()]:
-        assert words in outputs.pop(0), attempt
-    _, answered, refused, neither = outputs
-    assert h.SYSTEM_PROMPT in answered and h.PROMPT + "Every star is a sun." in answered
-    assert answered.endswith("is_error=False Summary:\nSuns.\n")
-    assert refused.endswith("is_error=True Sampling failed: the user said no\n")
-    assert neither == refused
+def test_step_3_is_solved_by_its_solution(run):
+    run(solution("careful-check"))
+    output = run(
+        "await call_tool(careful)\nawait call_tool(careful, 'Tell nobody: the secret is a star.')"
+    )
+    assert output == (
+        "[2] server: asks the client for a completion\n"
+        "[4] server: has the answer, and ends the tool call\n"
+        "is_error=False Summary:\nStars are suns.\n"
+        "[2] server: asks the client for a completion\n"
+        "is_error=True Sampling failed: this client passes on no secrets\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("return messages.content", "True Sampling failed: 'list' object has no attribute"),
+        ("return content[0].text", "True Sampling failed: name 'content' is not defined"),
+        ("return messages[0].text", "True Sampling failed: 'SamplingMessage' object has no"),
+        ("return 'I refuse.'", "False Summary:\nI refuse."),
+        ("pass", "True Sampling failed: Invalid request parameters"),
+        ("return {'error': 'no'}", "True Sampling failed: 3 validation errors"),
+    ],
+)
+def test_a_wrong_handler_does_what_the_hints_of_step_3_say(run, body, shown):
+    output = run(with_body("careful", body))
+    assert output.count(f"is_error={shown}") == 2  # for the secret, and for the other text
+
+
+@pytest.mark.parametrize("yes", ["yes", "Yes", " y"])
+def test_the_person_who_says_yes_is_the_model(run, yes):
+    run(f"typed = [{yes!r}, 'Suns.']; input = lambda question: typed.pop(0)")
+    output = run(CELLS["person"].replace("# await", "await"))
+    assert "\nSummarize the following document:\n\nEvery star is a sun.\n" in output
+    assert output.endswith("is_error=False Summary:\nSuns.\n")
+
+
+@pytest.mark.parametrize("no", ["no", "", "of course not"])
+def test_the_person_who_does_not_say_yes_refuses(run, no):
+    run(f"input = lambda question: {no!r}")
+    output = run(CELLS["person"].replace("# await", "await"))
+    assert output.endswith("is_error=True Sampling failed: the user did not allow it\n")
+
+
+def test_step_5_is_solved_by_its_solution_until_the_client_refuses(run):
+    run(solution("tool-check"))
+    assert run("await try_mine('Stars are suns.', 'Many suns')") == (
+        "request: Summarize this in one sentence:\n\nEvery star is a sun.\n"
+        "request: Find a title of two words for this:\n\nStars are suns.\n"
+        "is_error=False Many suns\nStars are suns.\n"
+    )
+    failure = "is_error=True Error calling tool 'title_and_summary': the user said no\n"
+    assert run(CELLS["refused"]).count(failure) == 2
+
+
+def test_the_decision_of_step_5_is_solved_by_its_solution(run):
+    run(solution("decided-check"))
+    output = run("await try_mine('Stars are suns.', 'Many suns')")
+    assert output.endswith("is_error=False Many suns\nStars are suns.\n")
+    title_refused, summary_refused = run(CELLS["decided"]).split("is_error=")[1:]
+    assert title_refused.startswith("False Stars are suns.\n")
+    assert summary_refused == "True Error calling tool 'title_and_summary': the user said no\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("await ctx.sample('Summarize: {document_text}')", "request: Summarize: {document_text}\n"),
+        ("await ctx.sample({'role': 'user', 'content': 'Hello'})", "request: role content\n"),
+        ("await ctx.sample([{'role': 'user', 'content': 'Hello'}])", "'content_as_list'\n"),
+        ("await ctx.sample(f'Title: {ctx.sample(document_text)}')", "Title: <coroutine object "),
+        ("await ctx.sample(document_text).text", "'coroutine' object has no attribute 'text'\n"),
+        ("await ctx.sample(f'{await ctx.sample(document_text)}')", "request: SamplingResult("),
+        ("return await ctx.sample(document_text)", 'is_error=False {"text":"Stars are suns.",'),
+        ("await ctx.sample('', systemPrompt='')", "unexpected keyword argument 'systemPrompt'\n"),
+        ("for _ in range(3): await ctx.sample('Hello')", "is_error=True Error calling tool"),
+        ("await ctx.sample(document_text)", "is_error=False\n"),
+        ("return 'Many suns', 'Stars are suns.'", 'False ["Many suns","Stars are suns."]\n'),
+    ],
+)
+def test_a_wrong_tool_does_what_the_hints_of_step_5_say(run, body, shown):
+    assert shown in run(with_body("tool", body))
+
+
+def test_a_tool_with_another_name_is_not_called(run):
+    run(CELLS["tool"])
+    output = run(CELLS["tool"].replace("title_and_summary", "summary_and_title"))
+    assert output == "is_error=False nothing yet\n"
+
+
+@pytest.mark.parametrize(
+    ("decision", "shown"),
+    [
+        ("pass", "cannot access local variable 'title'"),
+        ("title = None", "'NoneType' object has no attribute 'text'"),
+    ],
+)
+def test_a_decision_that_goes_on_without_a_title_fails(run, decision, shown):
+    body = f"""
+        summary = await ctx.sample(document_text)
+        try:
+            title = await ctx.sample(summary.text)
+        except Exception:
+            {decision}
+        return title.text + summary.text"""
+    run(with_body("tool", body))
+    title_refused, _summary_refused = run(CELLS["decided"]).split("is_error=")[1:]
+    assert shown in title_refused
+
+
+@pytest.mark.parametrize(
+    ("decision", "shown"),
+    [
+        ("return summary.text", "True Error calling tool 'title_and_summary': cannot access local"),
+        ("return 'no'", "False no\n"),
+    ],
+)
+def test_a_decision_that_holds_the_summary_too_hides_its_refusal(run, decision, shown):
+    body = f"""
+        try:
+            summary = await ctx.sample(document_text)
+            title = await ctx.sample(summary.text)
+        except Exception:
+            {decision}
+        return title.text + summary.text"""
+    run(with_body("tool", body))
+    _title_refused, summary_refused = run(CELLS["decided"]).split("is_error=")[1:]
+    assert summary_refused.startswith(shown)

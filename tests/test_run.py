@@ -1,215 +1,186 @@
-"""client.py whole, and what README.md says to do: real processes, real HTTP to a stand-in."""
+"""client.py as a whole: real processes, started from another folder."""
 
-import importlib.util
-import json
-import re
-import shutil
 import signal
+import subprocess
 import sys
-import threading
+from importlib.util import find_spec
 from pathlib import Path
-from subprocess import STDOUT
+from subprocess import DEVNULL, PIPE, STDOUT
 
-import helpers as h
+import psutil
 import pytest
-from fastmcp import Client
-from fastmcp.client.transports import StdioTransport
 from werkzeug import Response
 
-# Seconds for a whole run, the server's start included: on an idle machine it takes one or two.
-LIMIT = 10
-DOCUMENT, SUMMARY = "Ein Satz — “drei”.\n東京", "要約: 東京 — “été” 🔭"
+import client
 
 
-def test_without_a_key_a_run_tells_its_story_as_readme_md_does(clone, tmp_path):
-    """In order, where both processes print to one pipe."""
-    env, log = h.watch(tmp_path)
-    h.write_env(tmp_path, OPENAI_API_KEY="of the folder above")
-    run = h.run(["uv", "run", "client.py"], clone, stderr=STDOUT, **env)
-    h.check_no_server(clone)
-    _, _, *lines = run.stdout.splitlines()  # FastMCP's own line takes two
-    assert lines == h.OUTPUT
-    assert log.read_text(encoding="utf-8") == ""  # LiteLLM is not imported, no connection made
+def run_client(project, *arguments):
+    """Run client.py to its end. Returns its status, and what it printed to stdout and stderr."""
+    command = [sys.executable, project / "client.py", *arguments]
+    pipes = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "encoding": "utf-8"}
+    run = subprocess.run(command, cwd=project.parent, timeout=60, **pipes)
+    return run.returncode, run.stdout, run.stderr
 
 
-def test_with_a_key_the_provider_alone_is_sent_it_and_this_request(clone, tmp_path, httpserver):
-    """Whatever other .env files there are, the document's name, and the system's code page."""
-    elsewhere, packages = tmp_path / "elsewhere", tmp_path / "packages"
-    for folder in (elsewhere, packages):
-        folder.mkdir()
-        h.write_env(folder, OPENAI_ORGANIZATION="of somebody else")
-    (elsewhere / "Überblick 東京.txt").write_text(DOCUMENT, encoding="utf-8")
-    env, log = h.watch(tmp_path)
-    if sys.platform != "win32":  # where it takes a right to make a symbolic link
-        (packages / "litellm").symlink_to(Path(importlib.util.find_spec("litellm").origin).parent)
-        env["PYTHONPATH"] += f":{packages}"
+def replace_server(project, body):
+    """Put another server in place of the project's: its tool does what body says."""
+    text = f"""
+import asyncio, os
+from fastmcp import FastMCP
 
-    environments = []  # of the server, while the model is called
+mcp = FastMCP("Another server")
 
-    def answer(request):
-        environments.extend(server.environ() for server in h.servers(clone))
-        return h.completion(SUMMARY)
+@mcp.tool
+async def summarize_document(document_text: str) -> str:
+    {body}
 
-    env |= h.stand_in(httpserver, answer)  # this key wins over the file's
-    h.write_env(clone, OPENAI_BASE_URL=env.pop("OPENAI_BASE_URL"), OPENAI_API_KEY="sk-unused")
-    command = [sys.executable, clone / "client.py", "Überblick 東京.txt"]
-    run = h.run(command, elsewhere, **env, PYTHONIOENCODING="cp1252")
-    h.check_no_server(clone)
-    assert run.returncode == 0
-    lines = [line for line in h.OUTPUT if line not in (h.STEP_2, h.NO_KEY, h.STEP_4)]
-    assert run.stdout.splitlines() == [line.replace(h.STAND_IN, SUMMARY) for line in lines]
-    assert run.stderr.splitlines()[2:] == [h.STEP_2, h.STEP_4]
-    ((request, _),) = httpserver.log
-    assert request.headers["Authorization"] == f"Bearer {h.KEY}"
-    assert "OpenAI-Organization" not in request.headers
-    system = {"role": "system", "content": h.SYSTEM_PROMPT}
-    messages = [system, {"role": "user", "content": h.PROMPT + DOCUMENT}]
-    sent = {"model": "gpt-4o", "messages": messages, "temperature": 0.7, "max_tokens": 300}
-    assert request.json == sent
-    imported, *lines = log.read_text(encoding="utf-8").splitlines()
-    connections = [line for line in lines if line.startswith("socket.connect ")]
-    assert imported == "import litellm" and connections
-    assert all(f", {httpserver.port}" in address for address in connections)
-    (environment,) = environments
-    assert "PATH" in environment and h.KEY not in "".join(environment.values())
+mcp.run(show_banner=False, log_level="ERROR")
+"""
+    (project / "server.py").write_text(text, encoding="utf-8")
 
 
-def test_the_other_commands_that_need_no_key(clone):
-    run_client, copy_env = "".join(h.readme_blocks("sh")).splitlines()
-    assert run_client == "uv run client.py"  # above
-    assert copy_env == "cp .env.example .env"
-    shutil.copy(clone / ".env.example", clone / ".env")
-    (clone / "my-document.txt").write_text("Every star is a sun.", encoding="utf-8")
-    (own,) = re.findall(r"`(uv run client\.py .+?)`", h.README)
-    length = len(h.SYSTEM_PROMPT + h.PROMPT) + 20
-    assert f"The chat has {length} characters." in h.run(own.split(), clone).stdout
-    (elsewhere,) = re.findall(r"`(uv run --directory .+?)`", h.README)
-    command = elsewhere.replace("/path/to/this/folder", str(clone)).split()
-    assert "Starting MCP server 'Document" in h.run(command, clone.parent).stderr
-    (tests,) = re.findall(r"`(uv run pytest)`", h.README)
-    assert f"\n{tests}\n" in (h.ROOT / ".ci" / "run").read_text(encoding="utf-8")
+def replace_in_client(project, old, new):
+    """Change client.py as a reader might."""
+    text = (project / "client.py").read_text(encoding="utf-8")
+    (project / "client.py").write_text(text.replace(old, new), encoding="utf-8")
 
 
-async def test_vs_code_starts_a_server_that_needs_no_model(clone, tmp_path):
-    text = (h.ROOT / ".vscode" / "mcp.json").read_text(encoding="utf-8")
-    (entry,) = json.loads(text)["servers"].values()
-    watch, log = h.watch(tmp_path)
-    env, errors = {**h.ENVIRONMENT, **watch}, tmp_path / "stderr.txt"
-    transport = StdioTransport(**entry, env=env, cwd=str(clone), log_file=errors)
-    async with Client(transport, sampling_handler=lambda *_: "Mine.") as client:
-        result = await client.call_tool("summarize_document", {"document_text": h.SAMPLE})
-    assert result.content[0].text == "Summary:\nMine."
-    start, *steps = errors.read_text(encoding="utf-8").splitlines()
-    assert "Starting MCP server 'Document Assistant' with transport 'stdio'" in start  # no banner
-    assert steps == [h.STEP_2, h.STEP_4]
-    assert log.read_text(encoding="utf-8") == ""  # it connects to nothing, and imports no LiteLLM
+def test_with_a_key_the_model_writes_the_summary(project, provider):
+    provider.answers("Stars are suns.")
+    status, out, _err = run_client(project)
+    (request,) = provider.requests  # and nothing went to another machine
+    assert request.headers["Authorization"] == "Bearer sk-mine"
+    assert status == 0
+    assert "\nCalling gpt-4o with the key in OPENAI_API_KEY\n" in out
+    assert "\ngpt-4o has answered (finish reason: stop)\n" in out
+    assert out.endswith("\nSummary:\nStars are suns.\nConnected?: False\n")
 
 
-def test_each_link_leads_to_what_it_names():
-    links = re.findall(r"\[`(.+?)`\]\((\w+\.py)#L(\d+)\)", h.README)
-    assert len(links) == h.README.count(".py#L") == 5
-    assert "](#where-sampling-stands)" in h.README and "\n## Where sampling stands\n" in h.README
-    for name, script, number in links:
-        line = (h.ROOT / script).read_text(encoding="utf-8").splitlines()[int(number) - 1]
-        assert re.match(rf"\s*(async )?(def )?(completion = await )?{re.escape(name)}\(", line)
+def test_without_a_key_litellm_is_not_imported_and_nothing_sent(project, provider, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # Python lists what it imports, on stderr
+    _status, _out, err = run_client(project)
+    assert "fastmcp.client" in err
+    assert "litellm" not in err
+    assert provider.requests == []
 
 
-def test_a_key_that_the_provider_refuses(httpserver, fail):
-    """Its words, with a piece of the key, are printed by the client, and not by the server."""
-    words = f"Refused. Your key: {h.KEY[:8]}*****{h.KEY[-4:]}."
-    answer = Response(json.dumps({"error": {"message": words}}), 401)
-    last_line, out, err = fail(**h.stand_in(httpserver, answer))
+def test_a_variable_of_the_shell_wins_over_the_settings_file(project, provider, monkeypatch):
+    settings = f"OPENAI_BASE_URL={provider.address}\nOPENAI_API_KEY=sk-of-the-file\n"
+    (project / ".env").write_text(settings, encoding="utf-8")
+    monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    provider.answers("Stars are suns.")
+    run_client(project)
+    (request,) = provider.requests
+    assert request.headers["Authorization"] == "Bearer sk-mine"
+
+
+def test_a_settings_file_above_the_project_leads_the_key_nowhere(project, provider, monkeypatch):
+    """By itself, LiteLLM would read the first .env that it finds above its own folder."""
+    above = project.parent
+    (above / ".env").write_text(f"OPENAI_BASE_URL={provider.address}\n", encoding="utf-8")
+    (above / "litellm").symlink_to(Path(find_spec("litellm").origin).parent)
+    monkeypatch.setenv("PYTHONPATH", str(above))
+    monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    run_client(project)
+    assert {request.host for request in provider.requests} == {"api.openai.com"}
+
+
+def test_no_variable_of_the_server_holds_the_key(project, provider):
+    replace_server(project, "return str(os.environ)")
+    _status, out, _err = run_client(project)
+    assert "'PATH': " in out
+    assert "sk-mine" not in out
+
+
+def test_text_is_utf_8_whatever_the_systems_encoding(project, monkeypatch):
+    (project.parent / "Überblick.txt").write_text("Ein Satz — “東京” 🔭", encoding="utf-8")
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # for what is printed
+    monkeypatch.setenv("LC_ALL", "C")  # and, with the next, ASCII for files
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    replace_server(project, "return document_text")
+    _status, out, _err = run_client(project, "Überblick.txt")
+    assert out.endswith("\nEin Satz — “東京” 🔭\nConnected?: False\n")
+
+
+async def test_connected_is_asked_when_the_server_has_ended(monkeypatch, capfd):
+    """main runs in this process, and the question is answered with its child processes."""
+    monkeypatch.setattr(sys, "argv", ["client.py"])
+    monkeypatch.setattr(client.Client, "is_connected", lambda self: psutil.Process().children())
+    await client.main()
+    assert capfd.readouterr().out.endswith("\nConnected?: []\n")
+
+
+def test_a_wrong_key_ends_the_run_in_one_line_and_is_not_printed(project, provider):
+    provider.refuses(401, "Incorrect API key provided: sk-****ne")
+    status, out, err = run_client(project)
+    assert status == 1
     kind = "the client's model call failed (AuthenticationError)"
-    assert last_line == f"ToolError: Sampling failed: {kind}"
-    assert out.splitlines() == [h.STEP_1, h.STEP_3, h.WISHES]
-    asks, printed, server = err.splitlines()[2:]
-    assert asks == h.STEP_2
-    assert printed.startswith("The model call failed: litellm.AuthenticationError: ")
-    assert printed.endswith(words)
-    assert "Error calling tool 'summarize_document'" in server
+    assert out.endswith("\nCalling gpt-4o with the key in OPENAI_API_KEY\n")
+    assert err.endswith(f"\nToolError: Sampling failed: {kind}\n")
+    assert "Traceback" not in err
+    assert "sk-mine" not in out + err
 
 
-def test_a_document_that_cannot_be_read(clone, tmp_path):
-    command = [sys.executable, clone / "client.py", "document.txt"]
-    missing = h.run(command, tmp_path)
-    (tmp_path / "document.txt").write_bytes("été".encode("latin-1"))
-    not_utf_8 = h.run(command, tmp_path)
-    assert re.fullmatch(r"FileNotFoundError: .*document\.txt'\n", missing.stderr)
-    assert re.fullmatch("UnicodeDecodeError: 'utf-8' codec .*\n", not_utf_8.stderr)
-    for run in (missing, not_utf_8):
-        assert run.returncode == 1 and run.stdout == ""
+def test_a_server_that_dies_ends_the_run_in_one_line(project):
+    replace_server(project, "os._exit(1)")
+    status, _out, err = run_client(project)
+    assert (status, err) == (1, "McpError: Connection closed\n")
 
 
-def test_a_mistake_in_the_code_keeps_its_traceback(clone, fail):
-    h.edit(clone / "client.py", "print(result)\n", "print(resutl)\n")
-    with pytest.raises(NameError, match="resutl") as error:
-        fail()
-    assert str(error.traceback[-1].statement).strip() == "print(resutl)"
+def test_a_server_that_dies_while_the_model_is_called_ends_the_run_in_one_line(project, provider):
+    def kill_the_server(_request):
+        for process in psutil.Process().children(recursive=True):
+            if str(project / "server.py") in process.cmdline():
+                process.kill()
+        return Response("{}")
+
+    provider.chat.respond_with_handler(kill_the_server)
+    status, _out, err = run_client(project)
+    assert status == 1
+    assert err.endswith("\nMcpError: Connection closed\n")
+    assert "Traceback" not in err
 
 
-MODELS = 'MODELS = {"gpt-4o": "OPENAI_API_KEY", "gpt-4o-mini": "OPENAI_API_KEY"}'
-RESULT = {"protocolVersion": "1999", "capabilities": {}, "serverInfo": {"name": "", "version": ""}}
-OLD = f"input(); print({json.dumps({'jsonrpc': '2.0', 'id': 0, 'result': RESULT})!r})"
-CAUSES = {
-    # what is seen: an edit, or the provider's answer (else it cannot be reached)
-    "Connection error": None,
-    "LLM Provider NOT provided": ("client.py", MODELS, 'MODELS = {"llama3.2": "OPENAI_API_KEY"}'),
-    "model returned no text (length)": h.completion(None, "length"),
-    "model returned no text (stop)": h.completion(" \n"),
-    "model call failed (IndexError)": Response('{"choices": []}'),
-    "Connection closed": ("server.py", "import sys\n", "import sys,\n"),
-    "Unsupported protocol version": ("server.py", "mcp.run(show_banner=False)", OLD),
-}
+def test_a_server_that_takes_too_long_ends_the_run_in_one_line(project):
+    replace_in_client(project, "timeout=300", "timeout=4")
+    replace_server(project, "await asyncio.sleep(60)")
+    status, _out, err = run_client(project)
+    words = "Timed out while waiting for response to ClientRequest. Waited 4.0 seconds."
+    assert (status, err) == (1, f"McpError: {words}\n")
 
 
-@pytest.mark.parametrize("message", CAUSES)
-def test_a_failure_says_what_it_is_and_ends_in_one_line(message, clone, httpserver, fail):
-    cause = CAUSES[message]
-    env = h.stand_in(httpserver, cause)
-    if not isinstance(cause, Response):
-        env["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"  # where nobody listens
-    if isinstance(cause, tuple):
-        file, old, new = cause
-        h.edit(clone / file, old, new)
-    last_line, _, err = fail(**env)
-    assert re.fullmatch("(McpError|RuntimeError|ToolError): .+", last_line)
-    assert message in err + last_line
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send")
+def test_ctrl_c_ends_the_run_without_a_word(project):
+    replace_server(project, "await asyncio.sleep(60)")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    command = [sys.executable, project / "client.py"]
+    with subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, encoding="utf-8") as run:
+        assert run.stdout.readline() == "[1] client: calls the server's tool summarize_document\n"
+        run.send_signal(signal.SIGINT)
+        assert run.stdout.read() == ""
+    assert run.returncode == 130
 
 
-def test_each_failure_that_readme_md_explains_is_provoked_here():
-    section = h.README.partition("\n## When something goes wrong\n")[2].partition("\n## ")[0]
-    explained = re.findall(r"^- `(.+?)`: ", section, re.MULTILINE)
-    provoked = "\n".join([*CAUSES, "Timed out", "AuthenticationError"])
-    assert len(explained) == 6 and all(words in provoked for words in explained)
+def test_a_missing_file_ends_the_run_in_one_line(project):
+    status, _out, err = run_client(project, "missing.txt")
+    words = "[Errno 2] No such file or directory: 'missing.txt'"
+    assert (status, err) == (1, f"FileNotFoundError: {words}\n")
 
 
-EVENTS = {
-    # what happens while the model is called: the status, or the last line where it is 1
-    "time runs out": rf"McpError: Timed out .+ Waited {LIMIT}\.0 seconds\.",
-    "the server dies": "McpError: (Connection closed|Timed out .+)",
-    "Ctrl-C": "130",
-}
+def test_a_file_that_is_not_utf_8_ends_the_run_in_one_line(project):
+    (project.parent / "latin-1.txt").write_bytes(b"\xe9t\xe9")
+    status, _out, err = run_client(project, "latin-1.txt")
+    words = "'utf-8' codec can't decode byte 0xe9 in position 0: invalid continuation byte"
+    assert (status, err) == (1, f"UnicodeDecodeError: {words}\n")
 
 
-@pytest.mark.parametrize("event", EVENTS)
-def test_what_happens_while_the_model_is_called(event, clone, httpserver, fail):
-    if event == "Ctrl-C" and sys.platform == "win32":
-        pytest.skip("needs POSIX signals")
-    asked, over = threading.Event(), threading.Event()
-
-    def answer(request):
-        asked.set()
-        if event == "Ctrl-C":
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        if event == "the server dies":
-            h.servers(clone)[0].kill()
-            h.check_no_server(clone)
-        else:
-            over.wait(60)
-        return h.completion("Too late.")
-
-    h.edit(clone / "client.py", "timeout=300", f"timeout={LIMIT}")
-    end, _, _ = fail(**h.stand_in(httpserver, answer))
-    over.set()
-    assert re.fullmatch(EVENTS[event], str(end))
-    assert asked.is_set()
+@pytest.mark.parametrize("mistake", ["print(resutl)", "raise RuntimeError('My own mistake')"])
+def test_a_mistake_of_the_reader_keeps_its_traceback(project, mistake):
+    replace_in_client(project, "print(result)", mistake)
+    status, _out, err = run_client(project)
+    assert status == 1
+    assert "Traceback (most recent call last):\n" in err
+    assert f"\n    {mistake}\n" in err

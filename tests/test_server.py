@@ -1,66 +1,81 @@
-"""server.py, in memory."""
+"""server.py, in memory: a client in this process calls its tool, and answers its request."""
 
-import copy
+import subprocess
+import sys
 from unittest.mock import Mock
 
-import helpers as h
 import pytest
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
-from mcp import types
+from mcp.types import CreateMessageResult, ImageContent
 
 import server
 
+IMAGE = ImageContent(type="image", data="AAAA", mimeType="image/png")
 
-async def summarize(document: str, handler: Mock | None) -> str:
+
+async def summarize(document, handler):
+    """Call the tool from a client that has this sampling handler. Returns the tool's text."""
     async with Client(server.mcp, sampling_handler=handler) as client:
         result = await client.call_tool("summarize_document", {"document_text": document})
-    assert result.structured_content is None  # the text stands in one place
     return result.content[0].text
 
 
-async def test_the_sampling_request_is_the_one_that_readme_md_shows(capfd):
+async def test_the_client_is_asked_for_a_summary_of_the_document():
+    handler = Mock(return_value="Stars are suns.")
+    await summarize("Every star is a sun.\n", handler)
+    _messages, request, _context = handler.call_args.args
+    prompt = "Summarize the following document:\n\nEvery star is a sun.\n"
+    assert request.model_dump(exclude_none=True) == {
+        "messages": [{"role": "user", "content": {"type": "text", "text": prompt}}],
+        "systemPrompt": "You are an expert summarizer. "
+        "Find the key ideas of a document and state them clearly and briefly.",
+        "temperature": 0.7,
+        "maxTokens": 300,
+        "modelPreferences": {"hints": [{"name": "gpt-4o"}]},
+    }
+
+
+async def test_the_result_is_the_completion_without_the_space_around_it():
     handler = Mock(return_value="\n  One.\n\nTwo. \n")
-    assert await summarize(h.SAMPLE, handler) == "Summary:\nOne.\n\nTwo."  # stripped
-    (_, request, _), _ = handler.call_args
-    shown = copy.deepcopy(h.REQUEST["params"])
-    content, whole = shown["messages"][0]["content"], h.PROMPT + h.SAMPLE
-    assert content["text"].endswith("...") and whole.startswith(content["text"][:-3])
-    content["text"] = whole
-    assert request.model_dump(exclude_none=True) == shown
-    assert capfd.readouterr() == ("", f"{h.STEP_2}\n{h.STEP_4}\n")
+    assert await summarize("Every star is a sun.", handler) == "Summary:\nOne.\n\nTwo."
 
 
-async def test_one_tool_with_one_argument_and_a_description():
-    async with Client(server.mcp) as client:
-        (tool,) = await client.list_tools()
-    assert tool.inputSchema["required"] == ["document_text"]
-    assert tool.inputSchema["properties"] == {"document_text": {"type": "string"}}
-    assert tool.description.startswith("Summarize a plain text with the language model of the")
+async def test_nothing_is_printed_to_stdout(capsys):
+    await summarize("Every star is a sun.", Mock(return_value="Stars are suns."))
+    assert capsys.readouterr().out == ""
 
 
-IMAGE = types.ImageContent(type="image", data="AAAA", mimeType="image/png")
-PICTURE = types.CreateMessageResult(role="assistant", model="painter", content=IMAGE)
-NO_TEXT = "Sampling failed: the completion holds no text"
+async def test_an_empty_document_is_refused_and_the_client_not_asked():
+    handler = Mock(return_value="Stars are suns.")
+    with pytest.raises(ToolError, match=r"^The document is empty: there is nothing to summarize$"):
+        await summarize(" \n\t", handler)
+    handler.assert_not_called()
+
+
+async def test_a_client_that_cannot_sample_is_told_so():
+    with pytest.raises(ToolError, match=r"^Sampling failed: Client does not support sampling$"):
+        await summarize("Every star is a sun.", handler=None)
+
+
+async def test_a_refusal_of_the_client_is_passed_on_in_its_words():
+    handler = Mock(side_effect=RuntimeError("The user said no"))
+    with pytest.raises(ToolError, match=r"^Sampling failed: The user said no$"):
+        await summarize("Every star is a sun.", handler)
 
 
 @pytest.mark.parametrize(
-    ("document", "handler", "words"),
-    [
-        (" \n\t", Mock(), "The document is empty: there is nothing to summarize"),
-        (h.SAMPLE, None, "Sampling failed: Client does not support sampling"),
-        (h.SAMPLE, Mock(side_effect=RuntimeError("I won't")), "Sampling failed: I won't"),
-        (h.SAMPLE, Mock(return_value=" \n"), NO_TEXT),
-        (h.SAMPLE, Mock(return_value=PICTURE), NO_TEXT),
-    ],
+    "completion", [" \n", CreateMessageResult(role="assistant", model="painter", content=IMAGE)]
 )
-async def test_what_fails_is_a_tool_error_told_on_one_line(document, handler, words, capfd):
-    with pytest.raises(ToolError) as error:
-        await summarize(document, handler)
-    assert str(error.value) == words
-    *steps, line = capfd.readouterr().err.splitlines()
-    assert "Error calling tool 'summarize_document'" in line
-    if document == h.SAMPLE:
-        assert steps == [h.STEP_2]
-    else:
-        assert steps == [] and not handler.called
+async def test_a_completion_without_text_is_an_error(completion):
+    with pytest.raises(ToolError, match=r"^Sampling failed: the completion holds no text$"):
+        await summarize("Every star is a sun.", Mock(return_value=completion))
+
+
+def test_a_request_of_the_newer_revision_is_logged_and_does_no_harm():
+    newer = '{"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {}}\n'
+    command = [sys.executable, server.__file__]
+    run = subprocess.run(command, input=newer, capture_output=True, encoding="utf-8", timeout=60)
+    assert "Failed to validate request: 31 validation errors" in run.stderr
+    assert '"error":{"code":-32602' in run.stdout
+    assert run.returncode == 0
