@@ -14,7 +14,7 @@ from mcp.types import CreateMessageResult, ModelPreferences, TextContent
 
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
-# For LiteLLM, which calls the model: it is to read no other .env, and to download no price list.
+# Else LiteLLM, which calls the model, would read other .env files and download a price list.
 os.environ.update(LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
 
 # The models that this client pays for, each with the environment variable that holds its key.
@@ -27,10 +27,10 @@ async def main() -> None:
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "sample.txt"
     document_text = file.read_text(encoding="utf-8")
 
-    # The server is a subprocess, and keep_alive=False ends it with the session. This transport
-    # gives it a few environment variables, such as PATH, but no key.
+    # The server is a subprocess. This transport gives it a few environment variables, such as PATH,
+    # but no key. (keep_alive=False: it ends with the session.)
     server = PythonStdioTransport(HERE / "server.py", keep_alive=False)
-    # Because it has a handler, the client declares the capability `sampling` when it connects.
+    # Passing a handler makes the client declare the capability `sampling` when it connects.
     async with Client(server, sampling_handler=sampling_handler, timeout=300) as client:
         print("[1] client: calls the server's tool summarize_document")
         result = await client.call_tool("summarize_document", {"document_text": document_text})
@@ -46,12 +46,12 @@ async def sampling_handler(
 
     https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
     """
-    # By the specification, a request with tools for the model is an error, unless the client has
-    # declared `sampling.tools`. This one has declared no more than `sampling`.
-    if params.tools is not None or params.toolChoice is not None:
-        raise RuntimeError("this client has not declared sampling.tools")
     model = choose_model(params.modelPreferences)
     chat = chat_messages(params.systemPrompt, messages)
+    # A request may also bring tools for the model to call. That needs the capability
+    # `sampling.tools`, which this client has not declared.
+    if params.tools is not None or params.toolChoice is not None:
+        raise RuntimeError("this client has not declared sampling.tools")
     print(f"[3] client: is asked for a completion, and chooses {model}")
     print(f"Temperature: {params.temperature}, max tokens: {params.maxTokens}")
 
@@ -71,7 +71,7 @@ async def sampling_handler(
 
 
 def choose_model(preferences: ModelPreferences | None) -> str:
-    """Return the model for the first hint that is part of a model's name, else the default."""
+    """Return the first model whose name contains a hint, earlier hints first, else the default."""
     if preferences and preferences.hints:
         for hint in preferences.hints:
             for model in MODELS:
@@ -97,7 +97,7 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
     try:
         import litellm  # speaks to many providers; only here, because the import takes seconds
 
-        litellm.suppress_debug_info = True  # no advertisement beside an error
+        litellm.suppress_debug_info = True  # else it asks for feedback at each error
         completion = await litellm.acompletion(
             model=model,
             messages=chat,
@@ -109,8 +109,8 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
         )
         choice = completion.choices[0]
     except Exception as error:
-        # The server gets the words of a handler's error, and a provider's message may quote the
-        # key. So that message stays on this side, and only the kind of error is raised.
+        # The server sees the message of what is raised here, and a provider's message may quote
+        # the key. So the provider's is printed on this side, and only its kind goes out.
         print(f"The model call failed: {error}", file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
     print(f"{model} has answered (finish reason: {choice.finish_reason})")
@@ -125,5 +125,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except (FastMCPError, McpError, OSError, UnicodeError) as error:
-        # These end in one line. Any other error keeps its traceback.
+        # Expected errors end in one line. Any other keeps its traceback.
         sys.exit(f"{type(error).__name__}: {error}")

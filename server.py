@@ -17,7 +17,7 @@ mcp = FastMCP("Document Assistant")
 async def summarize_document(document_text: str, ctx: Context) -> str:  # FastMCP fills in ctx
     """Summarize a plain text with the language model of the client that calls this tool.
 
-    Fails if the text is blank, or if the client cannot sample, refuses, fails, or returns no text.
+    Fails if the text is blank, or if the client does not return a text.
     """
     if not document_text.strip():
         raise ToolError("The document is empty: there is nothing to summarize")

@@ -55,6 +55,11 @@ def test_the_first_hint_that_is_part_of_a_name_chooses_the_model(hints, chosen, 
     assert client.choose_model(preferences) == chosen
 
 
+@pytest.mark.parametrize("preferences", [None, types.ModelPreferences(costPriority=1)])
+def test_without_hints_the_first_model_is_chosen(preferences):
+    assert client.choose_model(preferences) == "gpt-4o"
+
+
 async def test_the_model_is_sent_all_that_the_server_asked_for(provider):
     provider.answers("Hi.")
     await ask(
@@ -88,6 +93,13 @@ async def test_the_model_is_sent_nothing_else(provider):
     (request,) = provider.requests
     messages = [{"role": "user", "content": "Hello"}]
     assert request.json == {"model": "gpt-4o", "messages": messages, "max_tokens": 300}
+
+
+async def test_an_empty_system_prompt_is_not_sent(provider):
+    provider.answers("Hi.")
+    await ask(systemPrompt="")
+    (request,) = provider.requests
+    assert request.json["messages"] == [{"role": "user", "content": "Hello"}]
 
 
 async def test_a_temperature_is_left_out_for_a_model_that_takes_none(provider, monkeypatch):

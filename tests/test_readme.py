@@ -150,7 +150,7 @@ async def test_the_edits_for_a_local_model_call_it_by_its_name(provider, monkeyp
 
 
 def test_the_commands_for_other_clients_start_the_server():
-    assert "`uv run --directory /path/to/this/folder server.py`" in README
+    assert " -- uv run --directory /path/to/this/folder server.py`" in README
     assert "Starting MCP server" in run(["uv", "run", "--directory", ROOT, "server.py"], "/")
     text = (ROOT / ".vscode" / "mcp.json").read_text(encoding="utf-8")
     assert json.loads(text)["servers"]["document-assistant"] == {

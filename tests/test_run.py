@@ -27,6 +27,7 @@ def replace_server(project, body):
     text = f"""
 import asyncio, os
 from fastmcp import FastMCP
+from fastmcp.server.dependencies import get_context
 
 mcp = FastMCP("Another server")
 
@@ -86,6 +87,13 @@ def test_a_settings_file_above_the_project_leads_the_key_nowhere(project, provid
     monkeypatch.delenv("OPENAI_BASE_URL")
     run_client(project)
     assert {request.host for request in provider.requests} == {"api.openai.com"}
+
+
+def test_the_client_declares_that_it_can_sample_without_tools(project):
+    declared = "get_context().session.client_params.capabilities.sampling.model_dump()"
+    replace_server(project, f"return str({declared})")
+    _status, out, _err = run_client(project)
+    assert out.endswith("\n{'context': None, 'tools': None}\nConnected?: False\n")
 
 
 def test_no_variable_of_the_server_holds_the_key(project, provider):
@@ -177,7 +185,7 @@ def test_a_file_that_is_not_utf_8_ends_the_run_in_one_line(project):
     assert (status, err) == (1, f"UnicodeDecodeError: {words}\n")
 
 
-@pytest.mark.parametrize("mistake", ["print(resutl)", "raise RuntimeError('My own mistake')"])
+@pytest.mark.parametrize("mistake", ["raise RuntimeError('Mine')", "raise ValueError('Mine')"])
 def test_a_mistake_of_the_reader_keeps_its_traceback(project, mistake):
     replace_in_client(project, "print(result)", mistake)
     status, _out, err = run_client(project)
