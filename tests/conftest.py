@@ -39,7 +39,8 @@ def provider(httpserver, monkeypatch):
     """A stand-in for OpenAI's API, on this machine, with the key sk-mine set."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
     monkeypatch.setenv("OPENAI_BASE_URL", httpserver.url_for("/v1"))
-    # What goes to any other machine comes here, too, and is among the requests.
+    # It is the proxy for all other machines as well: whatever is sent to one of them is refused,
+    # and stands among the requests.
     monkeypatch.setenv("HTTPS_PROXY", httpserver.url_for(""))
     monkeypatch.setenv("NO_PROXY", "localhost")
     return Provider(httpserver)

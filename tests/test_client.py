@@ -9,7 +9,8 @@ import pytest
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
 from mcp import types
-from mcp.server.fastmcp import Context, FastMCP  # the SDK's own server, which can ask for anything
+from mcp.server.fastmcp import Context
+from mcp.server.fastmcp import FastMCP as SDKServer  # of another make, and can ask for anything
 
 import client
 import server
@@ -23,16 +24,16 @@ TWO_KEYS = {"gpt-4o": "OPENAI_API_KEY", "gpt-4o-mini": "MINI_KEY"}
 
 async def ask(**request):
     """Send the client the request HELLO, changed so. Returns its answer, or raises ToolError."""
-    params = types.CreateMessageRequestParams(**HELLO | request)
-    server = FastMCP("A server of another make")
+    params = types.CreateMessageRequestParams(**(HELLO | request))
+    asker = SDKServer("Asker")
 
-    @server.tool()
+    @asker.tool()
     async def tool(ctx: Context) -> str:
         message = types.ServerRequest(types.CreateMessageRequest(params=params))
         answer = await ctx.session.send_request(message, types.CreateMessageResult)
         return answer.model_dump_json(exclude_none=True)
 
-    async with Client(server, sampling_handler=client.sampling_handler) as session:
+    async with Client(asker, sampling_handler=client.sampling_handler) as session:
         result = await session.call_tool("tool")
     return json.loads(result.content[0].text)
 
@@ -55,9 +56,11 @@ def test_the_first_hint_that_is_part_of_a_name_chooses_the_model(hints, chosen, 
     assert client.choose_model(preferences) == chosen
 
 
-@pytest.mark.parametrize("preferences", [None, types.ModelPreferences(costPriority=1)])
-def test_without_hints_the_first_model_is_chosen(preferences):
-    assert client.choose_model(preferences) == "gpt-4o"
+@pytest.mark.parametrize("preferences", [None, {"costPriority": 1}, {"hints": []}])
+async def test_without_hints_the_first_model_is_chosen(provider, preferences):
+    provider.answers("Hi.")
+    answer = await ask(modelPreferences=preferences)
+    assert answer["model"] == "gpt-4o"
 
 
 async def test_the_model_is_sent_all_that_the_server_asked_for(provider):
@@ -141,16 +144,23 @@ async def test_a_model_is_not_called_with_the_key_of_another(provider, monkeypat
     assert provider.requests == []
 
 
-@pytest.mark.parametrize("kind", ["image", "audio"])
-async def test_what_is_not_text_is_refused(provider, kind):
-    other = {"type": kind, "data": "AAAA", "mimeType": f"{kind}/any"}
+IMAGE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+AUDIO = {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}
+TOOL_USE = {"type": "tool_use", "id": "1", "name": "search", "input": {}}
+
+
+@pytest.mark.parametrize("content", [IMAGE, [IMAGE, TEXT], [TEXT, AUDIO], [TOOL_USE]])
+async def test_what_is_not_text_is_refused(provider, content):
     with pytest.raises(ToolError, match=r": this client passes on text only$"):
-        await ask(messages=[{"role": "user", "content": [TEXT, other]}])
+        await ask(messages=[{"role": "assistant", "content": content}])
     assert provider.requests == []
 
 
+SEARCH = {"name": "search", "inputSchema": {}}
+
+
 @pytest.mark.parametrize(
-    "tools", [{"tools": [{"name": "search", "inputSchema": {}}]}, {"toolChoice": {"mode": "auto"}}]
+    "tools", [{"tools": [SEARCH]}, {"tools": []}, {"toolChoice": {"mode": "auto"}}]
 )
 async def test_tools_for_the_model_are_refused(provider, tools):
     with pytest.raises(ToolError, match=r"this client has not declared sampling\.tools$"):
@@ -181,28 +191,30 @@ async def test_the_providers_words_are_printed_and_only_their_kind_is_raised(pro
     assert "Incorrect API key provided: sk-mine" in capsys.readouterr().err
 
 
-async def test_a_model_that_the_provider_does_not_have(provider, capsys):
+async def test_a_model_that_the_provider_does_not_have_is_said_to_be_not_found(provider, capsys):
     provider.refuses(404, "The model does not exist")
     with pytest.raises(ToolError):
         await ask()
     assert "NotFoundError" in capsys.readouterr().err
 
 
-async def test_a_model_whose_name_lacks_its_provider(provider, capsys, monkeypatch):
+async def test_a_model_whose_name_lacks_its_provider_is_said_to_lack_it(
+    provider, capsys, monkeypatch
+):
     monkeypatch.setattr(client, "MODELS", {"llama3.2": "OPENAI_API_KEY"})
     with pytest.raises(ToolError):
         await ask()
     assert "LLM Provider NOT provided" in capsys.readouterr().err
 
 
-async def test_a_provider_that_cannot_be_reached(provider, capsys, monkeypatch):
+async def test_an_address_that_nobody_answers_is_a_connection_error(provider, capsys, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")  # nobody listens there
     with pytest.raises(ToolError):
         await ask()
     assert "Connection error" in capsys.readouterr().err
 
 
-async def test_another_provider_that_cannot_be_reached(provider, capsys, monkeypatch):
+async def test_a_provider_that_cannot_be_reached_is_said_to_be_so(provider, capsys, monkeypatch):
     monkeypatch.setattr(client, "MODELS", {"anthropic/claude-sonnet-5": "OPENAI_API_KEY"})
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://localhost:9")
     with pytest.raises(ToolError):

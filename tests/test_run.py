@@ -1,4 +1,4 @@
-"""client.py as a whole: real processes, started from another folder."""
+"""The scripts as a whole: real processes, started from another folder."""
 
 import signal
 import subprocess
@@ -60,7 +60,8 @@ def test_with_a_key_the_model_writes_the_summary(project, provider):
 def test_without_a_key_litellm_is_not_imported_and_nothing_sent(project, provider, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # Python lists what it imports, on stderr
-    _status, _out, err = run_client(project)
+    _status, out, err = run_client(project)
+    assert "a stand-in answers in place of gpt-4o\n" in out
     assert "fastmcp.client" in err
     assert "litellm" not in err
     assert provider.requests == []
@@ -77,15 +78,17 @@ def test_a_variable_of_the_shell_wins_over_the_settings_file(project, provider, 
     assert request.headers["Authorization"] == "Bearer sk-mine"
 
 
-def test_a_settings_file_above_the_project_leads_the_key_nowhere(project, provider, monkeypatch):
-    """By itself, LiteLLM would read the first .env that it finds above its own folder."""
+def test_a_settings_file_above_the_project_is_not_read(project, provider, monkeypatch):
+    """By itself, LiteLLM reads the first .env that it finds above its own folder."""
     above = project.parent
     (above / ".env").write_text(f"OPENAI_BASE_URL={provider.address}\n", encoding="utf-8")
-    (above / "litellm").symlink_to(Path(find_spec("litellm").origin).parent)
-    monkeypatch.setenv("PYTHONPATH", str(above))
     monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
     monkeypatch.delenv("OPENAI_BASE_URL")
+    # LiteLLM's folder now seems to stand beside that file.
+    (above / "litellm").symlink_to(Path(find_spec("litellm").origin).parent)
+    monkeypatch.setenv("PYTHONPATH", str(above))
     run_client(project)
+    # The key goes to OpenAI (or would: the provider refuses), and not to the file's address.
     assert {request.host for request in provider.requests} == {"api.openai.com"}
 
 
@@ -114,11 +117,15 @@ def test_text_is_utf_8_whatever_the_systems_encoding(project, monkeypatch):
 
 
 async def test_connected_is_asked_when_the_server_has_ended(monkeypatch, capfd):
-    """main runs in this process, and the question is answered with its child processes."""
+    """main runs in this process, so that the server is a child of this process."""
+
+    def is_connected(_client):
+        return f"no, and {len(psutil.Process().children())} servers are left"
+
+    monkeypatch.setattr(client.Client, "is_connected", is_connected)
     monkeypatch.setattr(sys, "argv", ["client.py"])
-    monkeypatch.setattr(client.Client, "is_connected", lambda self: psutil.Process().children())
     await client.main()
-    assert capfd.readouterr().out.endswith("\nConnected?: []\n")
+    assert capfd.readouterr().out.endswith("\nConnected?: no, and 0 servers are left\n")
 
 
 def test_a_wrong_key_ends_the_run_in_one_line_and_is_not_printed(project, provider):
@@ -161,7 +168,7 @@ def test_a_server_that_takes_too_long_ends_the_run_in_one_line(project):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send")
-def test_ctrl_c_ends_the_run_without_a_word(project):
+def test_ctrl_c_ends_the_run_and_nothing_more_is_printed(project):
     replace_server(project, "await asyncio.sleep(60)")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     command = [sys.executable, project / "client.py"]
@@ -183,6 +190,15 @@ def test_a_file_that_is_not_utf_8_ends_the_run_in_one_line(project):
     status, _out, err = run_client(project, "latin-1.txt")
     words = "'utf-8' codec can't decode byte 0xe9 in position 0: invalid continuation byte"
     assert (status, err) == (1, f"UnicodeDecodeError: {words}\n")
+
+
+def test_a_request_of_the_newer_revision_is_logged_and_does_no_harm(project):
+    newer = '{"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {}}\n'
+    command = [sys.executable, project / "server.py"]
+    run = subprocess.run(command, input=newer, capture_output=True, encoding="utf-8", timeout=60)
+    assert "Failed to validate request: 31 validation errors" in run.stderr
+    assert '"error":{"code":-32602' in run.stdout
+    assert run.returncode == 0
 
 
 @pytest.mark.parametrize("mistake", ["raise RuntimeError('Mine')", "raise ValueError('Mine')"])

@@ -1,7 +1,5 @@
 """server.py, in memory: a client in this process calls its tool, and answers its request."""
 
-import subprocess
-import sys
 from unittest.mock import Mock
 
 import pytest
@@ -19,6 +17,17 @@ async def summarize(document, handler):
     async with Client(server.mcp, sampling_handler=handler) as client:
         result = await client.call_tool("summarize_document", {"document_text": document})
     return result.content[0].text
+
+
+async def test_the_only_tool_takes_a_text():
+    async with Client(server.mcp) as client:
+        (tool,) = await client.list_tools()
+    assert tool.name == "summarize_document"
+    assert tool.description.startswith(
+        "Summarize a plain text with the language model of the client"
+    )
+    assert tool.inputSchema["properties"] == {"document_text": {"type": "string"}}
+    assert tool.outputSchema is None
 
 
 async def test_the_client_is_asked_for_a_summary_of_the_document():
@@ -70,12 +79,3 @@ async def test_a_refusal_of_the_client_is_passed_on_in_its_words():
 async def test_a_completion_without_text_is_an_error(completion):
     with pytest.raises(ToolError, match=r"^Sampling failed: the completion holds no text$"):
         await summarize("Every star is a sun.", Mock(return_value=completion))
-
-
-def test_a_request_of_the_newer_revision_is_logged_and_does_no_harm():
-    newer = '{"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {}}\n'
-    command = [sys.executable, server.__file__]
-    run = subprocess.run(command, input=newer, capture_output=True, encoding="utf-8", timeout=60)
-    assert "Failed to validate request: 31 validation errors" in run.stderr
-    assert '"error":{"code":-32602' in run.stdout
-    assert run.returncode == 0
