@@ -14,7 +14,7 @@ from mcp.types import CreateMessageResult, ModelPreferences, TextContent
 
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
-# Else LiteLLM, which calls the model, would read other .env files and download a price list.
+# Keep LiteLLM, which calls the model, from reading another .env and loading a price list.
 os.environ.update(LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
 
 # The models that this client pays for, each with the environment variable that holds its key.
@@ -28,7 +28,7 @@ async def main() -> None:
     document_text = file.read_text(encoding="utf-8")
 
     # The server is a subprocess. This transport gives it a few environment variables, such as PATH,
-    # but no key. (keep_alive=False: it ends with the session.)
+    # but no key. (keep_alive=False: the server ends with the session.)
     server = PythonStdioTransport(HERE / "server.py", keep_alive=False)
     # Passing a handler makes the client declare the capability `sampling` when it connects.
     async with Client(server, sampling_handler=sampling_handler, timeout=300) as client:
@@ -48,8 +48,7 @@ async def sampling_handler(
     """
     model = choose_model(params.modelPreferences)
     chat = chat_messages(params.systemPrompt, messages)
-    # A request may also bring tools for the model to call. That needs the capability
-    # `sampling.tools`, which this client has not declared.
+    # Refuse tools for the model: this client has not declared the capability `sampling.tools`.
     if params.tools is not None or params.toolChoice is not None:
         raise RuntimeError("this client has not declared sampling.tools")
     print(f"[3] client: is asked for a completion, and chooses {model}")
@@ -71,9 +70,9 @@ async def sampling_handler(
 
 
 def choose_model(preferences: ModelPreferences | None) -> str:
-    """Return the first model whose name contains a hint, earlier hints first, else the default."""
+    """Return the model that the server hints at, or else the default."""
     if preferences and preferences.hints:
-        for hint in preferences.hints:
+        for hint in preferences.hints:  # in the server's order; part of a name is enough
             for model in MODELS:
                 if hint.name and hint.name.lower() in model.lower():
                     return model
@@ -109,8 +108,8 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
         )
         choice = completion.choices[0]
     except Exception as error:
-        # The server sees the message of what is raised here, and a provider's message may quote
-        # the key. So the provider's is printed on this side, and only its kind goes out.
+        # The server sees the error raised here, and a provider's message may quote the key.
+        # So the message stays on this side, and the server gets only the type of the error.
         print(f"The model call failed: {error}", file=sys.stderr)
         raise RuntimeError(f"the client's model call failed ({type(error).__name__})") from None
     print(f"{model} has answered (finish reason: {choice.finish_reason})")
@@ -118,12 +117,12 @@ async def ask_model(model: str, chat: list[dict], params: SamplingParams, api_ke
 
 
 if __name__ == "__main__":
-    # UTF-8 on every system, and line by line, to keep order with the server's lines on stderr.
+    # UTF-8 on every system. Line buffering keeps the order with the server's lines on stderr.
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
         sys.exit(130)
     except (FastMCPError, McpError, OSError, UnicodeError) as error:
-        # Expected errors end in one line. Any other keeps its traceback.
+        # Expected errors end in one line. Any other error keeps its traceback.
         sys.exit(f"{type(error).__name__}: {error}")

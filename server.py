@@ -1,6 +1,6 @@
 """The server: its tool needs a language model, but the server has none.
 
-So the tool asks whichever client called it for a completion. That is sampling:
+So the tool asks the calling client for a completion. That is sampling:
 https://modelcontextprotocol.io/specification/2025-11-25/client/sampling
 Revision 2026-07-28 of the protocol deprecates it: see README.md.
 """

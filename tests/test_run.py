@@ -40,10 +40,11 @@ mcp.run(show_banner=False, log_level="ERROR")
     (project / "server.py").write_text(text, encoding="utf-8")
 
 
-def replace_in_client(project, old, new):
-    """Change client.py as a reader might."""
-    text = (project / "client.py").read_text(encoding="utf-8")
-    (project / "client.py").write_text(text.replace(old, new), encoding="utf-8")
+def replace_in(script, old, new):
+    """Change a script as a reader might."""
+    text = script.read_text(encoding="utf-8")
+    assert old in text
+    script.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def test_with_a_key_the_model_writes_the_summary(project, provider):
@@ -160,7 +161,7 @@ def test_a_server_that_dies_while_the_model_is_called_ends_the_run_in_one_line(p
 
 
 def test_a_server_that_takes_too_long_ends_the_run_in_one_line(project):
-    replace_in_client(project, "timeout=300", "timeout=4")
+    replace_in(project / "client.py", "timeout=300", "timeout=4")
     replace_server(project, "await asyncio.sleep(60)")
     status, _out, err = run_client(project)
     words = "Timed out while waiting for response to ClientRequest. Waited 4.0 seconds."
@@ -201,9 +202,17 @@ def test_a_request_of_the_newer_revision_is_logged_and_does_no_harm(project):
     assert run.returncode == 0
 
 
+def test_a_mistake_in_the_servers_prompt_is_logged_with_its_place(project):
+    replace_in(project / "server.py", "{document_text}", "{documnet_text}")
+    status, _out, err = run_client(project)
+    assert status == 1
+    assert "NameError: name 'documnet_text' is not defined" in err
+    assert "Traceback (most recent call last)" in err
+
+
 @pytest.mark.parametrize("mistake", ["raise RuntimeError('Mine')", "raise ValueError('Mine')"])
-def test_a_mistake_of_the_reader_keeps_its_traceback(project, mistake):
-    replace_in_client(project, "print(result)", mistake)
+def test_a_mistake_in_main_keeps_its_traceback(project, mistake):
+    replace_in(project / "client.py", "print(result)", mistake)
     status, _out, err = run_client(project)
     assert status == 1
     assert "Traceback (most recent call last):\n" in err
