@@ -166,7 +166,7 @@ def test_the_decision_of_step_5_is_solved_by_its_solution(run):
         ("await ctx.sample(document_text).text", "'coroutine' object has no attribute 'text'\n"),
         ("await ctx.sample(f'{await ctx.sample(document_text)}')", "request: SamplingResult("),
         ("return await ctx.sample(document_text)", 'is_error=False {"text":"Stars are suns.",'),
-        ("await ctx.sample('', systemPrompt='')", "unexpected keyword argument 'systemPrompt'\n"),
+        ("await ctx.sample('', systemPrompt='')", "unexpected keyword argument 'systemPrompt'"),
         ("for _ in range(3): await ctx.sample('Hello')", "is_error=True Error calling tool"),
         ("await ctx.sample(document_text)", "is_error=False\n"),
         ("return 'Many suns', 'Stars are suns.'", 'False ["Many suns","Stars are suns."]\n'),

@@ -9,7 +9,6 @@ from subprocess import DEVNULL, PIPE, STDOUT
 
 import psutil
 import pytest
-from werkzeug import Response
 
 import client
 
@@ -147,15 +146,16 @@ def test_a_server_that_dies_ends_the_run_in_one_line(project):
 
 
 def test_a_server_that_dies_while_the_model_is_called_ends_the_run_in_one_line(project, provider):
-    def kill_the_server(_request):
-        for process in psutil.Process().children(recursive=True):
-            if str(project / "server.py") in process.cmdline():
-                process.kill()
-        return Response("{}")
-
-    provider.chat.respond_with_handler(kill_the_server)
-    status, _out, err = run_client(project)
-    assert status == 1
+    provider.answers("Too late.")
+    command = [sys.executable, project / "client.py"]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, encoding="utf-8") as run:
+        for line in run.stdout:
+            if line == "Calling gpt-4o with the key in OPENAI_API_KEY\n":
+                break
+        (server,) = psutil.Process(run.pid).children()
+        server.kill()
+        _out, err = run.communicate(timeout=60)
+    assert run.returncode == 1
     assert err.endswith("\nMcpError: Connection closed\n")
     assert "Traceback" not in err
 
