@@ -122,6 +122,17 @@ def test_each_link_into_the_code_leads_to_what_it_names():
         assert f"def {name}(" in line or f"completion = await {name}(" in line
 
 
+def test_the_note_links_to_the_section_on_where_sampling_stands():
+    assert "](#where-sampling-stands)" in README
+    assert "\n## Where sampling stands\n" in README
+
+
+def test_the_settings_file_to_copy_has_the_variable_that_the_client_reads():
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert "\nOPENAI_API_KEY=\n" in text
+    assert client.MODELS["gpt-4o"] == "OPENAI_API_KEY"
+
+
 async def test_the_edit_for_another_provider_takes_its_key_there(httpserver, monkeypatch):
     another_provider = blocks("python")[2]
     monkeypatch.setattr(client, "MODELS", literal_eval(another_provider.removeprefix("MODELS = ")))
@@ -161,6 +172,10 @@ def test_the_commands_for_other_clients_start_the_server():
         "args": ["run", "server.py"],
         "cwd": "${workspaceFolder}",
     }
+
+
+def test_what_is_said_of_other_clients_bears_a_date():
+    assert "as tried in November 2026:" in section("In other clients")
 
 
 def test_each_failure_explained_stands_in_a_test_that_provokes_it():

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 import pytest
 from fastmcp import Client
 from fastmcp.exceptions import ToolError
-from mcp.types import CreateMessageResult, ImageContent
+from mcp.types import CreateMessageResult, ImageContent, TextContent
 
 import server
 
@@ -71,6 +71,13 @@ async def test_a_refusal_of_the_client_is_passed_on_in_its_words():
     handler = Mock(side_effect=RuntimeError("The user said no"))
     with pytest.raises(ToolError, match=r"^Sampling failed: The user said no$"):
         await summarize("Every star is a sun.", handler)
+
+
+async def test_a_malformed_completion_is_an_error():
+    text = TextContent(type="text", text="Stars are suns.")
+    nameless = CreateMessageResult.model_construct(role="assistant", content=text)  # no model
+    with pytest.raises(ToolError, match=r"^Sampling failed: 1 validation error for "):
+        await summarize("Every star is a sun.", Mock(return_value=nameless))
 
 
 @pytest.mark.parametrize(
