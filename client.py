@@ -14,7 +14,7 @@ from mcp.types import CreateMessageResult, ModelPreferences, TextContent
 
 HERE = Path(__file__).parent
 load_dotenv(HERE / ".env")  # a variable that is already set wins over the file
-# Keep LiteLLM, which calls the model, from reading another .env and loading a price list.
+# Keep LiteLLM, which calls the model, from reading another .env and downloading a price list.
 os.environ.update(LITELLM_MODE="PRODUCTION", LITELLM_LOCAL_MODEL_COST_MAP="True")
 
 # The models that this client pays for, each with the environment variable that holds its key.
