@@ -168,6 +168,12 @@ async def test_tools_for_the_model_are_refused(provider, tools):
     assert provider.requests == []
 
 
+async def test_nothing_is_printed_of_a_request_that_is_refused(capsys):
+    with pytest.raises(ToolError):
+        await ask(tools=[SEARCH])
+    assert capsys.readouterr().out == ""
+
+
 async def test_a_completion_that_was_cut_off_is_returned_and_said_to_be(provider, capsys):
     provider.answers("Stars are", finish_reason="length")
     answer = await ask()

@@ -178,6 +178,14 @@ def test_what_is_said_of_other_clients_bears_a_date():
     assert "as tried in November 2026:" in section("In other clients")
 
 
+def test_the_layout_names_files_that_are_there():
+    layout = blocks("text")[1].splitlines()
+    assert len(layout) == 9
+    for line in layout:
+        name, *_meaning = line.split()
+        assert (ROOT / name).exists()
+
+
 def test_each_failure_explained_stands_in_a_test_that_provokes_it():
     explained = re.findall(r"`([^`]+)`[,:]", section("When something goes wrong"))
     assert len(explained) == 9
