@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 import traceback
 
 import pytest
@@ -195,6 +196,18 @@ async def test_the_providers_words_are_printed_and_only_their_kind_is_raised(pro
     assert str(error.value) == "the client's model call failed (AuthenticationError)"
     assert "sk-mine" not in "".join(traceback.format_exception(error.value))
     assert "Incorrect API key provided: sk-mine" in capsys.readouterr().err
+
+
+async def test_an_answer_without_a_completion_is_a_failed_call(provider):
+    provider.chat.respond_with_json({"object": "chat.completion", "choices": []})
+    with pytest.raises(ToolError, match=r": the client's model call failed \(IndexError\)$"):
+        await ask()
+
+
+async def test_a_litellm_that_cannot_be_imported_is_a_failed_call(provider, monkeypatch):
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    with pytest.raises(ToolError, match=r"the client's model call failed \(ModuleNotFoundError\)$"):
+        await ask()
 
 
 async def test_a_model_that_the_provider_does_not_have_is_said_to_be_not_found(provider, capsys):

@@ -66,6 +66,14 @@ def test_the_cells_were_run_once_from_the_first_to_the_last():
     assert counts == list(range(1, len(counts) + 1))
 
 
+def test_the_outputs_hold_no_key_and_no_path_of_the_machine_that_made_them():
+    shown = "".join(outputs(NOTEBOOK).values())
+    assert not re.search(
+        r"(?<![\w:/])/(home|root|Users|tmp|usr|opt|work|var)\b|[A-Z]:\\|\bsk-", shown
+    )
+    assert not any(cell.metadata for cell in NOTEBOOK.cells)
+
+
 def test_by_hand_the_servers_request_comes_before_its_result():
     request = literal_eval(outputs(NOTEBOOK)["request"])
     assert (request["method"], request["id"]) == ("sampling/createMessage", 0)
@@ -125,6 +133,7 @@ def test_a_wrong_handler_does_what_the_hints_of_step_3_say(run, body, shown):
 def test_the_person_who_says_yes_is_the_model(run, yes):
     run(f"typed = [{yes!r}, 'Suns.']; input = lambda question: typed.pop(0)")
     output = run(CELLS["person"].replace("# await", "await"))
+    assert "\nYou are an expert summarizer. " in output
     assert "\nSummarize the following document:\n\nEvery star is a sun.\n" in output
     assert output.endswith("is_error=False Summary:\nSuns.\n")
 
